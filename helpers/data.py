@@ -1,0 +1,232 @@
+"""Images and labels in memory: CIFAR-10, a synthetic stand-in drawn by code, splits and statistics."""
+
+import os
+import pickle
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from helpers.errors import BadInput
+
+# Per-channel mean and standard deviation of the 50,000 training images, values in [0, 1];
+# `statistics(load_cifar10().images)` recomputes them, and notebook 01 asserts that it does.
+CIFAR10_MEAN = (0.4913997, 0.4821584, 0.4465309)
+CIFAR10_STD = (0.2470322, 0.2434851, 0.2615878)
+
+CONNECT_TIMEOUT = 5  # seconds: an offline laptop must fall back at once, not after minutes
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images with their labels: uint8 (N, 32, 32, 3) and int64 (N,), the class names, "cifar10" or "synthetic"."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def subset(self, index: np.ndarray) -> "ImageSet":
+        """Return the images at these places, in this order."""
+        return replace(self, images=self.images[index], labels=self.labels[index])
+
+    def title(self, text: str) -> str:
+        """Return a figure's title that says so when the images are not CIFAR-10."""
+        return text if self.source == "cifar10" else f"{text}\n[synthetic stand-in, not CIFAR-10]"
+
+    def describe(self) -> str:
+        """Return one line for a notebook's first output: what these images are and how many."""
+        name = "CIFAR-10" if self.source == "cifar10" else "SYNTHETIC STAND-IN (drawn by code, not CIFAR-10)"
+        return f"{name}: {len(self):,} images of {self.images.shape[1]}x{self.images.shape[2]}"
+
+
+def load_cifar10(root: str | os.PathLike = "auto", train: bool = True) -> ImageSet:
+    """Load CIFAR-10's 50,000 training or 10,000 test images, or the synthetic stand-in.
+
+    `root` is "auto" ($CIFAR10_ROOT, then `data/`, then a download to `data/`, and the stand-in when offline),
+    "cifar10" (the same without the stand-in), "synthetic", or a folder that holds `cifar-10-batches-py`.
+    Raises BadInput that names the folder or the damaged file.
+    Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images (2009), section 3.1.
+    """
+    if root == "synthetic":
+        return synthetic(train)
+    if root not in ("auto", "cifar10"):
+        return _read(_existing(Path(root), "The data folder"), train)
+    if os.environ.get("CIFAR10_ROOT"):
+        return _read(_existing(Path(os.environ["CIFAR10_ROOT"]), "$CIFAR10_ROOT"), train)
+    folder = _data_folder()
+    if not (folder / _dataset().base_folder).is_dir():
+        if offline := _connection_error(_dataset().url):
+            if root == "cifar10":
+                raise BadInput(
+                    f"CIFAR-10 is not in {folder} and cannot be downloaded ({offline}): connect to the internet, "
+                    "set CIFAR10_ROOT to a folder that holds cifar-10-batches-py, or choose the data 'synthetic'."
+                )
+            print("NO CIFAR-10: none found and no internet; going on with the SYNTHETIC STAND-IN drawn by code.")
+            return synthetic(train)
+        _dataset()(folder, download=True)
+    return _read(folder, train)
+
+
+def train_val_split(data: ImageSet, holdout: float = 0.1, seed: int = 0) -> tuple[ImageSet, ImageSet]:
+    """Split into a training part and a hold-out with the same share of every class (45,000 and 5,000 of CIFAR-10)."""
+    if not 0 < holdout < 1:
+        raise BadInput(f"The hold-out's share is {holdout}; give a number between 0 and 1, such as 0.1.")
+    rng = np.random.default_rng(seed)
+    held = [rng.permutation(np.flatnonzero(data.labels == c)) for c in range(len(data.classes))]
+    held = np.sort(np.concatenate([index[: round(len(index) * holdout)] for index in held]))
+    return data.subset(np.setdiff1d(np.arange(len(data)), held)), data.subset(held)
+
+
+def take(data: ImageSet, count: int | None, seed: int = 0) -> ImageSet:
+    """Return `count` images with equal numbers of every class, drawn by seed; all of them for None."""
+    if count is None or count == len(data):
+        return data
+    classes = len(data.classes)
+    if not 0 < count <= len(data) or count % classes:
+        raise BadInput(f"{count} images were asked for; take a multiple of {classes} up to {len(data):,}, or None.")
+    rng = np.random.default_rng(seed)
+    chosen = [rng.permutation(np.flatnonzero(data.labels == c))[: count // classes] for c in range(classes)]
+    return data.subset(np.sort(np.concatenate(chosen)))
+
+
+def statistics(images: np.ndarray) -> pd.DataFrame:
+    """Return min, max, mean, std and var of each channel, of values scaled to [0, 1].
+
+    `images` is uint8 (N, H, W, 3). Sums are exact integers: adding 51 million float32 values goes wrong in the
+    seventh digit, and by how much depends on their order.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0:
+        raise BadInput(f"statistics takes uint8 images (N, H, W, C), not {images.dtype} {images.shape}.")
+    levels = np.arange(256)
+    counts = np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[3])])
+    pixels = counts.sum(1)
+    mean = counts @ levels / pixels
+    var = counts @ levels**2 / pixels - mean**2
+    present = [np.flatnonzero(row) for row in counts]
+    table = {
+        "min": [row[0] / 255 for row in present],
+        "max": [row[-1] / 255 for row in present],
+        "mean": mean / 255,
+        "std": np.sqrt(var) / 255,
+        "var": var / 255**2,
+    }
+    names = ["red", "green", "blue"] if images.shape[3] == 3 else range(images.shape[3])
+    return pd.DataFrame(table, index=pd.Index(names, name="channel"))
+
+
+# --- CIFAR-10 on disk ---------------------------------------------------------------------------------------------
+
+
+def _dataset():
+    from torchvision.datasets import CIFAR10  # here, since importing torchvision takes seconds
+
+    return CIFAR10
+
+
+def _data_folder() -> Path:
+    """Return `data/` at the root of a checkout, or beside the notebook where the helpers are installed alone."""
+    checkout = Path(__file__).parent.parent
+    return checkout / "data" if (checkout / "pyproject.toml").is_file() else Path("data")
+
+
+def _connection_error(url: str) -> str | None:
+    """Return why the download's server cannot be reached within seconds, or None when it can."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=CONNECT_TIMEOUT).close()
+    except (urllib.error.URLError, OSError) as error:
+        return str(getattr(error, "reason", error))
+    return None
+
+
+def _existing(folder: Path, name: str) -> Path:
+    folder = folder.parent if folder.name == _dataset().base_folder else folder
+    if not (folder / _dataset().base_folder).is_dir():
+        raise BadInput(
+            f"{name} {str(folder)!r} holds no folder {_dataset().base_folder}; "
+            "give the folder that contains it, or choose the data 'auto' or 'synthetic'."
+        )
+    return folder
+
+
+def _read(folder: Path, train: bool) -> ImageSet:
+    """Read the batch files after checking every one, since torchvision's own error does not name the damaged one."""
+    from torchvision.datasets.utils import check_integrity
+
+    dataset = _dataset()
+    files = [*dataset.train_list, *dataset.test_list, [dataset.meta["filename"], dataset.meta["md5"]]]
+    for name, md5 in files:
+        path = folder / dataset.base_folder / name
+        if not check_integrity(path, md5):
+            what = "is damaged" if path.exists() else "is missing"
+            raise BadInput(f"{path} {what}: delete {path.parent} and download or copy CIFAR-10 again.")
+    batches = [
+        pickle.loads((folder / dataset.base_folder / name).read_bytes(), encoding="latin1")  # MD5 checked above
+        for name, _ in (dataset.train_list if train else dataset.test_list)
+    ]
+    meta = pickle.loads((folder / dataset.base_folder / dataset.meta["filename"]).read_bytes(), encoding="latin1")
+    planes = np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, 32, 32)
+    labels = np.concatenate([batch["labels"] for batch in batches]).astype(np.int64)
+    classes = tuple(meta[dataset.meta["key"]])
+    return ImageSet(np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels, classes, "cifar10")
+
+
+# --- The synthetic stand-in ---------------------------------------------------------------------------------------
+
+_SHAPES = {
+    "disk": lambda u, v: u**2 + v**2 < 1,
+    "ring": lambda u, v: (u**2 + v**2 < 1) & (u**2 + v**2 > 0.3),
+    "square": lambda u, v: np.maximum(abs(u), abs(v)) < 0.85,
+    "triangle": lambda u, v: (v < 0.7) & (v > 1.9 * abs(u) - 1.0),
+    "cross": lambda u, v: (np.minimum(abs(u), abs(v)) < 0.3) & (np.maximum(abs(u), abs(v)) < 1),
+}
+SYNTHETIC_CLASSES = tuple(f"{texture} {shape}" for shape in _SHAPES for texture in ("plain", "striped"))
+
+
+def synthetic(train: bool = True) -> ImageSet:
+    """Draw the stand-in: 10,000 training or 2,000 test images of five shapes, each plain or striped.
+
+    Place, size, rotation, colours, light and noise vary, so that no pixel by itself tells the class.
+    """
+    count, seed = (10_000, 1) if train else (2_000, 2)
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(count) % len(SYNTHETIC_CLASSES))
+    images = np.concatenate([_draw(part, rng) for part in np.array_split(labels, count // 1000)])
+    return ImageSet(images, labels.astype(np.int64), SYNTHETIC_CLASSES, "synthetic")
+
+
+def _draw(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def per_image(low: float, high: float) -> np.ndarray:
+        return rng.uniform(low, high, (len(labels), 1, 1)).astype(np.float32)
+
+    y, x = np.mgrid[-15.5:16, -15.5:16].astype(np.float32)
+    x, y = x - per_image(-5, 5), y - per_image(-5, 5)
+    angle, size = per_image(-0.35, 0.35), per_image(7, 12)
+    u, v = (x * np.cos(angle) + y * np.sin(angle)) / size, (y * np.cos(angle) - x * np.sin(angle)) / size
+    inside = np.zeros_like(u, dtype=bool)
+    for number, shape in enumerate(_SHAPES.values()):
+        chosen = labels // 2 == number
+        inside[chosen] = shape(u[chosen], v[chosen])
+    direction = per_image(0, np.pi)  # stripes of any direction, 4 to 6 pixels from one to the next
+    wave = np.sin((x * np.cos(direction) + y * np.sin(direction)) * 2 * np.pi / per_image(4, 6) + per_image(0, 6))
+    striped = inside & (wave > 0) & (labels % 2 == 1)[:, None, None]
+    ground, ink, second = _colours(len(labels), rng)
+    image = np.where(inside[..., None], np.where(striped[..., None], second, ink), ground)
+    light = 1 + per_image(-0.015, 0.015) * x + per_image(-0.015, 0.015) * y
+    image = image * light[..., None] + rng.normal(0, 0.06, image.shape).astype(np.float32)
+    return (image.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def _colours(count: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Return ground, ink and stripe colours (count, 1, 1, 3) that differ from one another by at least 0.25."""
+    colours = rng.uniform(0, 1, (3, count, 1, 1, 3)).astype(np.float32)
+    pairs = ((0, 1), (1, 2), (0, 2))
+    while (close := np.any([abs(colours[a] - colours[b]).max(-1) < 0.25 for a, b in pairs], axis=0).ravel()).any():
+        colours[:, close] = rng.uniform(0, 1, (3, close.sum(), 1, 1, 3)).astype(np.float32)
+    return list(colours)

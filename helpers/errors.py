@@ -1,0 +1,15 @@
+"""The one exception a reader of the workbook meets, and the hint that goes with a misspelt name."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class BadInput(ValueError):
+    """A mistake of the caller's, told in one sentence: what was given, what is accepted, what to do."""
+
+
+def nearest(name: object, names: Iterable[str]) -> str:
+    """Return the sentence that ends a message about an unknown name: the closest known one, or all of them."""
+    names = sorted(names)
+    close = get_close_matches(str(name), names, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names)}."
