@@ -1,0 +1,53 @@
+"""The workbook's networks by name; each maps (N, 3, 32, 32) float to (N, 10) logits."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from helpers.errors import BadInput, nearest
+from helpers.models.dilated_193k import Dilated193k
+
+__all__ = ["MODELS", "Dilated193k", "build", "evaluating", "multiply_adds", "parameter_count"]
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "dilated_193k": Dilated193k,
+}
+
+
+def build(name: str, seed: int = 0, **changes) -> nn.Module:
+    """Return a new network whose first weights depend on the seed alone; `changes` go to its factory.
+
+    Raises BadInput for an unknown name. The global random generator is left as it was.
+    """
+    if name not in MODELS:
+        raise BadInput(f"There is no network {name!r}. {nearest(name, MODELS)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return MODELS[name](**changes)
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Return how many numbers the network stores as parameters, frozen ones included, shared ones once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """Give the model in evaluation mode; afterwards every module of it is in the mode it was in."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        yield model.eval()
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def multiply_adds(model: nn.Module, input_size: tuple[int, int, int] = (3, 32, 32)) -> int:
+    """Return the multiplications with addition that one image costs, in convolutions and matrix products."""
+    image = torch.zeros(1, *input_size, device=next(model.parameters()).device)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, evaluating(model):
+        model(image)
+    return counter.get_total_flops() // 2  # the counter takes a multiply-add for two operations
