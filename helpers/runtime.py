@@ -1,0 +1,63 @@
+"""The machine under the workbook: its device, its memory allocator, and the line that names both."""
+
+import ctypes
+import os
+import platform
+from importlib.metadata import version
+
+import torch
+
+from helpers.errors import BadInput
+
+PACKAGES = ("torch", "torchvision", "albumentations", "numpy")
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """Return the device of this name; "auto" takes CUDA, then Apple's MPS, then the CPU. Raises BadInput if absent."""
+    found = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return torch.device(next(name for name in ("cuda", "mps", "cpu") if found[name]))
+    kind = str(device).split(":")[0]
+    if not found.get(kind):
+        raise BadInput(
+            f"The device {device!r} is not on this machine; it has {', '.join(d for d in found if found[d])}."
+        )
+    return torch.device(device)
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to keep freed blocks instead of returning them to the kernel after each step.
+
+    A training step frees and takes the same gigabyte again, and every page comes back through a page fault.
+    Environment variables would come too late in a running kernel. Other C libraries have no such call.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        m_trim_threshold, m_mmap_threshold = -1, -3  # names and numbers from glibc's malloc.h
+        libc = ctypes.CDLL(None)
+        libc.mallopt(m_trim_threshold, 2**31 - 1)
+        libc.mallopt(m_mmap_threshold, 2**30)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that decide a run's numbers, Python's first."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def machine() -> str:
+    """Return the processor and, where there is one, the GPU, in words."""
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{os.cpu_count()}-core {_processor()}{gpu}"
+
+
+def banner(data: str, seed: int, device: str = "auto") -> str:
+    """Return the line that opens every notebook: the data's source, seed, device and versions."""
+    numbers = ", ".join(f"{name} {number}" for name, number in versions().items())
+    return f"{data} · seed {seed} · {pick_device(device)} · {numbers}"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as info:
+            return next(line.split(":")[1].strip() for line in info if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
