@@ -1,0 +1,210 @@
+"""One function, one figure: arrays and tables in, a matplotlib Figure out, titled by the caller with the finding."""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+CHANNEL_COLOURS = ("#c0392b", "#27ae60", "#2c5fb3")
+
+
+def _figure(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draw in one style and close the figure, so that a notebook shows it once, as the value of its cell."""
+
+    @wraps(draw)
+    def styled(*args, **kwargs) -> Figure:
+        style = sns.axes_style("whitegrid") | sns.plotting_context("notebook", font_scale=1.15)
+        with plt.rc_context(style | {"figure.dpi": 90, "savefig.dpi": 90, "axes.titlelocation": "left"}):
+            figure = draw(*args, **kwargs)
+            figure.canvas.draw()  # lays the figure out while the style holds
+        plt.close(figure)
+        return figure
+
+    return styled
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write the figure as PNG, making its folder."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, bbox_inches="tight")
+
+
+@_figure
+def image_grid(
+    images: Sequence[np.ndarray],
+    columns: int,
+    title: str,
+    captions: Sequence[str] | None = None,
+    row_labels: Sequence[str] | None = None,
+    side: float = 0.9,
+) -> Figure:
+    """Draw images (H, W, 3), uint8 or float in [0, 1], row by row; `side` is each one's size in inches."""
+    rows = -(-len(images) // columns)
+    height = side * (1.35 if captions else 1.05)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(columns * side * 1.05 + (1.3 if row_labels else 0), rows * height + 0.7),
+        squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for place, axis in enumerate(axes.flat):
+        axis.set(xticks=[], yticks=[])
+        sns.despine(ax=axis, left=True, bottom=True)
+        if place < len(images):
+            axis.imshow(images[place], interpolation="nearest")
+        if captions is not None and place < len(images):
+            axis.set_title(captions[place], fontsize=10, loc="center")
+    for axis, label in zip(axes[:, 0], row_labels or [], strict=False):
+        axis.set_ylabel(label, rotation=0, ha="right", va="center")
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+@_figure
+def class_balance(counts: pd.DataFrame, title: str) -> Figure:
+    """Draw images per class (rows) in each split (columns)."""
+    figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
+    counts.plot.barh(ax=axis, width=0.8, color=["#34495e", "#95a5a6", "#d9a441"][: counts.shape[1]])
+    axis.invert_yaxis()
+    axis.set(xlabel="images", ylabel="", title=title)
+    axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=counts.shape[1])  # above, clear of the bars
+    axis.grid(axis="y", visible=False)
+    return figure
+
+
+@_figure
+def channel_histograms(images: np.ndarray, title: str) -> Figure:
+    """Draw the share of pixels at each of 64 brightnesses, a curve per channel, with its mean dashed."""
+    figure, axis = plt.subplots(figsize=(8, 3.8), layout="constrained")
+    for channel, (name, colour) in enumerate(zip(("red", "green", "blue"), CHANNEL_COLOURS, strict=True)):
+        values = images[..., channel].ravel()
+        share = np.bincount(values // 4, minlength=64) / len(values) * 100
+        axis.step(np.arange(64) * 4 / 255, share, where="post", color=colour, label=name, linewidth=2)
+        axis.axvline(values.mean() / 255, color=colour, linestyle="--", linewidth=1.2)
+    axis.set(xlabel="brightness, 0 to 1 (means dashed)", ylabel="pixels, %", title=title, xlim=(0, 1))
+    axis.legend()
+    return figure
+
+
+@_figure
+def receptive_field_growth(tables: dict[str, pd.DataFrame], title: str, image_side: int = 32) -> Figure:
+    """Draw the receptive field after each spatial layer of each table, and the image's side."""
+    figure, axis = plt.subplots(figsize=(8, 4.2), layout="constrained")
+    for name, table in tables.items():
+        axis.step(np.arange(1, len(table) + 1), table.rf, where="mid", marker="o", linewidth=2, label=name)
+    axis.axhline(image_side, color="black", linestyle="--", linewidth=1.2, label=f"image side, {image_side} px")
+    axis.set(xlabel="convolution or pooling layer", ylabel="receptive field, pixels", title=title, ylim=(0, None))
+    axis.legend()
+    return figure
+
+
+@_figure
+def receptive_field_on_image(image: np.ndarray, sizes: dict[str, int], title: str) -> Figure:
+    """Draw squares of these sizes in pixels around the centre of the image."""
+    figure, axis = plt.subplots(figsize=(6, 5.4), layout="constrained")
+    height, width = image.shape[:2]
+    axis.imshow(image, interpolation="nearest")
+    for (name, size), colour in zip(sizes.items(), sns.color_palette("bright"), strict=False):
+        corner = (width - 1 - size) / 2, (height - 1 - size) / 2
+        axis.add_patch(
+            plt.Rectangle(corner, size, size, fill=False, linewidth=2.5, color=colour, label=f"{name}: {size}")
+        )
+    reach = max([width, height, *sizes.values()]) / 2 + 2
+    axis.set(xlim=(width / 2 - reach, width / 2 + reach), ylim=(height / 2 + reach, height / 2 - reach))
+    axis.set(xlabel="pixels", ylabel="pixels", title=title)
+    axis.grid(visible=False)
+    axis.legend(title="receptive field, px", loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+@_figure
+def heat_maps(maps: dict[str, np.ndarray], title: str, label: str) -> Figure:
+    """Draw arrays (H, W) side by side, each scaled to its own largest value."""
+    figure, axes = plt.subplots(1, len(maps), figsize=(3.6 * len(maps) + 0.6, 4.1), squeeze=False, layout="constrained")
+    for axis, (name, values) in zip(axes.flat, maps.items(), strict=True):
+        drawn = axis.imshow(values / values.max(), cmap="magma", interpolation="nearest", vmin=0, vmax=1)
+        axis.set_title(name, fontsize=12)
+        axis.set_xlabel("pixels")
+        axis.grid(visible=False)
+    figure.colorbar(drawn, ax=axes, label=label, shrink=0.8)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+@_figure
+def training_curves(table: pd.DataFrame, title: str) -> Figure:
+    """Draw loss, accuracy and learning rate of a History table over its epochs."""
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.9), layout="constrained")
+    panels = (("loss", "cross-entropy, nats"), ("accuracy", "accuracy, %"))
+    for axis, (kind, label) in zip(axes, panels, strict=False):
+        for part, name in (("train", "training (augmented)"), ("val", "hold-out")):
+            if f"{part}_{kind}" in table:
+                axis.plot(table.index, table[f"{part}_{kind}"], marker="o", label=name)
+        axis.set(xlabel="epoch", ylabel=label)
+        axis.legend()
+    axes[2].plot(table.index, table.lr, marker="o", color="#7f8c8d")
+    axes[2].set(xlabel="epoch", ylabel="learning rate at its end")
+    for axis in axes:
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+@_figure
+def schedule(rates: Sequence[float], title: str) -> Figure:
+    """Draw the learning rate of every step."""
+    figure, axis = plt.subplots(figsize=(8, 3.2), layout="constrained")
+    axis.plot(np.arange(1, len(rates) + 1), rates, linewidth=2)
+    axis.set(xlabel="step", ylabel="learning rate", title=title)
+    return figure
+
+
+@_figure
+def experiments(results: pd.DataFrame, title: str) -> Figure:
+    """Draw every run's accuracy as a point, its variant's mean as a bar: columns variant, seed, accuracy (percent)."""
+    variants = list(dict.fromkeys(results.variant))
+    figure, axis = plt.subplots(figsize=(8, 0.75 * len(variants) + 1.6), layout="constrained")
+    mean = results.groupby("variant").accuracy.mean().reindex(variants)
+    axis.barh(variants, mean, color="#cfd8dc", height=0.6, label="mean")
+    axis.plot(results.accuracy, results.variant, "o", color="#c0392b", markersize=8, label="one run (a seed)")
+    axis.invert_yaxis()
+    spread = results.accuracy.max() - results.accuracy.min()
+    axis.set_xlim(
+        max(0, results.accuracy.min() - max(2, spread)), min(100, results.accuracy.max() + max(1, spread / 2))
+    )
+    axis.set(xlabel="accuracy on the hold-out, % (the axis does not start at 0)", title=title)
+    axis.legend(loc="lower right")
+    axis.grid(axis="y", visible=False)
+    return figure
+
+
+@_figure
+def class_accuracy(table: pd.DataFrame, title: str) -> Figure:
+    """Draw each class's accuracy in percent, the best first, and the mean as a line."""
+    table = table.sort_values("accuracy", ascending=False)
+    figure, axis = plt.subplots(figsize=(8, 4.4), layout="constrained")
+    bars = axis.barh(table.index, table.accuracy, color="#2c5fb3")
+    axis.bar_label(bars, fmt="%.1f", padding=3)
+    axis.axvline(table.accuracy.mean(), color="black", linestyle="--", linewidth=1.2, label="mean of the classes")
+    axis.invert_yaxis()
+    axis.set(xlabel="correct of all of the class, %", title=title, xlim=(0, 108))
+    axis.legend(loc="lower right", bbox_to_anchor=(1, 1))
+    axis.grid(axis="y", visible=False)
+    return figure
+
+
+@_figure
+def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> Figure:
+    """Draw the confusion matrix in percent of each true class; correct ones on the diagonal."""
+    figure, axis = plt.subplots(figsize=(8.4, 7), layout="constrained")
+    percent = 100 * matrix / matrix.sum(1, keepdims=True)
+    sns.heatmap(
+        percent, annot=True, fmt=".0f", cmap="Blues", vmin=0, vmax=100, square=True, ax=axis,
+        xticklabels=classes, yticklabels=classes, cbar_kws={"label": "% of the true class", "shrink": 0.8},
+    )  # fmt: skip
+    axis.set(xlabel="predicted", ylabel="true", title=title)
+    plt.setp(axis.get_xticklabels(), rotation=45, ha="right")
+    return figure
