@@ -6,7 +6,7 @@ from torch import nn
 
 from helpers.errors import BadInput
 from helpers.models import MODELS, build, evaluating, multiply_adds, parameter_count
-from helpers.models.blocks import ConvBlock, SeparableBlock
+from helpers.models.blocks import ConvBlock, Dropout, SeparableBlock
 from helpers.summary import summary
 
 AFTER = ("ReLU", "BatchNorm2d", "Dropout")
@@ -134,3 +134,37 @@ def test_summary_notices_parameters_it_missed():
 
     with pytest.raises(RuntimeError, match="missed or repeated"):
         summary(Hidden())
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("p", [0.05, 0.5])
+def test_dropout_drops_and_scales_as_torchs_does(p, layout):
+    features = torch.ones(8, 16, 32, 32).contiguous(memory_format=layout).requires_grad_()
+    torch.manual_seed(0)
+    dropped = Dropout(p)(features)
+    noise = (p * (1 - p) / features.numel()) ** 0.5
+    assert abs((dropped == 0).double().mean() - p) < 5 * noise + 1 / 65536
+    assert torch.equal(dropped[dropped != 0].unique(), torch.tensor([1 / (1 - p)]))
+    dropped.sum().backward()
+    assert torch.equal(features.grad, dropped), "the gradient passes where the value passed"
+    places = (dropped == 0).double()
+    for dim in range(4):  # no stripes: dropped shares differ between slices by chance alone
+        shares = places.mean([other for other in range(4) if other != dim])
+        assert (shares - p).abs().max() < 6 * noise * features.shape[dim] ** 0.5
+
+
+def test_dropout_follows_torchs_seed_and_rests_in_evaluation():
+    features = torch.ones(2, 4, 8, 8)
+    draws = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        draws.append(Dropout(0.5)(features))
+    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+    assert torch.equal(Dropout(0.5).eval()(features), features)
+    assert torch.equal(Dropout(0.0)(features), features)
+
+
+def test_dropout_takes_odd_sizes_vectors_and_slices():
+    for features in (torch.ones(7), torch.ones(3, 5), torch.ones(4, 6, 5, 3)[:, ::2], torch.ones(1).expand(9)):
+        dropped = Dropout(0.5)(features)
+        assert dropped.shape == features.shape and set(dropped.flatten().tolist()) <= {0.0, 2.0}

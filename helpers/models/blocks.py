@@ -3,7 +3,28 @@
 Blocks are `nn.Sequential`s: torchsummary then lists their layers and not the blocks themselves.
 """
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class Dropout(nn.Dropout):
+    """Elementwise dropout with the masks of a faster generator on a CPU; the same distribution, in any shape.
+
+    torch draws one number after another there, which costs more than the convolution before it. Here each element
+    gets 16 random bits, so that `p` is met to within 1/65,536. The masks follow from torch's generator, so a seed
+    decides them. Source: Srivastava et al., Dropout (2014), section 4; scaled in training, as in torch.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        dense = features.is_contiguous() or features.is_contiguous(memory_format=torch.channels_last)
+        if not self.training or not self.p or features.device.type != "cpu" or not dense:
+            return super().forward(features)
+        generator = np.random.Generator(np.random.SFC64(torch.randint(2**62, ()).item()))
+        words = generator.integers(2**64, size=-(-features.numel() // 4), dtype=np.uint64)
+        bits = torch.from_numpy(words.view(np.int16)).as_strided(features.shape, features.stride())
+        keep = bits >= round(self.p * 65536) - 32768
+        return features * keep.to(features.dtype).mul_(1 / (1 - self.p))
 
 
 class ConvBlock(nn.Sequential):
@@ -36,4 +57,4 @@ class SeparableBlock(nn.Sequential):
 
 def after_convolution(channels: int, dropout: float) -> list[nn.Module]:
     """Return what follows every convolution of these networks: ReLU, batch normalisation, dropout."""
-    return [nn.ReLU(), nn.BatchNorm2d(channels), nn.Dropout(dropout)]
+    return [nn.ReLU(), nn.BatchNorm2d(channels), Dropout(dropout)]
