@@ -97,6 +97,7 @@ def receptive_field_growth(tables: dict[str, pd.DataFrame], title: str, image_si
         axis.step(np.arange(1, len(table) + 1), table.rf, where="mid", marker="o", linewidth=2, label=name)
     axis.axhline(image_side, color="black", linestyle="--", linewidth=1.2, label=f"image side, {image_side} px")
     axis.set(xlabel="convolution or pooling layer", ylabel="receptive field, pixels", title=title, ylim=(0, None))
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.legend()
     return figure
 
@@ -164,20 +165,16 @@ def schedule(rates: Sequence[float], title: str) -> Figure:
 
 @_figure
 def experiments(results: pd.DataFrame, title: str) -> Figure:
-    """Draw every run's accuracy as a point, its variant's mean as a bar: columns variant, seed, accuracy (percent)."""
-    variants = list(dict.fromkeys(results.variant))
-    figure, axis = plt.subplots(figsize=(8, 0.75 * len(variants) + 1.6), layout="constrained")
-    mean = results.groupby("variant").accuracy.mean().reindex(variants)
-    axis.barh(variants, mean, color="#cfd8dc", height=0.6, label="mean")
-    axis.plot(results.accuracy, results.variant, "o", color="#c0392b", markersize=8, label="one run (a seed)")
-    axis.invert_yaxis()
-    spread = results.accuracy.max() - results.accuracy.min()
-    axis.set_xlim(
-        max(0, results.accuracy.min() - max(2, spread)), min(100, results.accuracy.max() + max(1, spread / 2))
+    """Draw every run's accuracy as a point and each variant's mean: columns variant, seed, accuracy (percent)."""
+    mean = results.groupby("variant", sort=False).accuracy.mean()
+    figure, axis = plt.subplots(figsize=(8, 0.6 * len(mean) + 1.6), layout="constrained")
+    axis.plot(
+        results.accuracy, results.variant, "o", color="#c0392b", markersize=9, alpha=0.7, label="a run (one seed)"
     )
-    axis.set(xlabel="accuracy on the hold-out, % (the axis does not start at 0)", title=title)
-    axis.legend(loc="lower right")
-    axis.grid(axis="y", visible=False)
+    axis.plot(mean, mean.index, "|", color="black", markersize=26, markeredgewidth=2.5, label="mean")
+    axis.set(xlabel="accuracy on the hold-out, %", title=title, ylim=(len(mean) - 0.5, -0.5))
+    axis.margins(x=0.1)
+    axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     return figure
 
 

@@ -1,0 +1,84 @@
+"""The command line, `workbook …`; each command imports what it needs, so that help comes at once."""
+
+import argparse
+import sys
+
+from helpers.errors import BadInput
+
+
+def run(args: argparse.Namespace) -> None:
+    """Execute the notebooks into runs/."""
+    from helpers import workbook
+
+    workbook.run(args.profile, args.only, args.set, args.data, args.out)
+
+
+def verify(args: argparse.Namespace) -> int:
+    """Run the notebooks twice, quickly, and compare the second run's outputs with the first's."""
+    from helpers import workbook
+
+    return workbook.verify()
+
+
+def render(args: argparse.Namespace) -> None:
+    """Bring a full run's outputs, figures and results into the repository."""
+    from helpers import publish
+
+    publish.render(args.run)
+
+
+def links(args: argparse.Namespace) -> None:
+    """Write the repository's address and version into badges, links and Colab's cell."""
+    from helpers import publish
+
+    publish.links(args.repository)
+
+
+def readme(args: argparse.Namespace) -> None:
+    """Write the README's table of results from notebooks/results/."""
+    from helpers import publish
+
+    publish.readme()
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser; a command's help is its function's docstring."""
+    top = argparse.ArgumentParser("workbook", description="Run, check and publish the workbook's notebooks.")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(function) -> argparse.ArgumentParser:
+        added = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
+        added.set_defaults(command=function)
+        return added
+
+    run_parser = command(run)
+    run_parser.add_argument("--profile", default="quick", help="parameter values: quick (default) or full")
+    run_parser.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="number or name, such as 05")
+    run_parser.add_argument("--set", nargs="+", default=[], metavar="CHANGE", help="such as 05.EPOCHS=3")
+    run_parser.add_argument("--data", help="auto, cifar10, synthetic, or the folder of cifar-10-batches-py")
+    run_parser.add_argument("--out", help="a new folder for this run instead of runs/<time>-<profile>")
+    command(verify)
+    command(render).add_argument("run", nargs="?", help="the run's folder; without it the newest full run")
+    command(links).add_argument("repository", nargs="?", metavar="OWNER/REPO", help="the new address on GitHub")
+    command(readme)
+    return top
+
+
+def main() -> int:
+    """Run a command; return 0, or 2 after a sentence on bad input, or 130 after Ctrl-C."""
+    args = parser().parse_args()
+    try:
+        return args.command(args) or 0
+    except BadInput as error:
+        print(f"workbook: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "\nworkbook: interrupted; what was not finished counts for nothing, run it again.",
+            file=sys.stderr,
+        )
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

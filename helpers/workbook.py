@@ -1,0 +1,236 @@
+"""Run the notebooks into a folder of their own, and check that a second run gives the same."""
+
+import html
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import nbformat
+import papermill
+from jupyter_client.kernelspec import NoSuchKernel
+from jupyter_client.manager import AsyncKernelManager
+from nbconvert import HTMLExporter
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError, strip_color
+from tqdm.auto import tqdm
+
+from helpers.data import load_cifar10
+from helpers.errors import BadInput
+from helpers.profiles import ROOT, Value, notebooks, parameters, settings
+from helpers.results import commit, write_result
+from helpers.runtime import machine, versions
+
+RUNS = ROOT / "runs"
+SUMMARY = "summary.json"  # written last: a folder without it is no whole run
+CELL_TIMEOUT = 1200  # seconds after which nbval gives a cell up
+
+KERNEL_ENVIRONMENT = {
+    "TQDM_DISABLE": "1",  # no bar is frozen into an output; tqdm reads this when it is imported
+    "NO_ALBUMENTATIONS_UPDATE": "1",  # its import would ask the network for a newer version
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # figures into the notebook, whatever CI sets
+}
+
+
+class Kernel(AsyncKernelManager):
+    """A kernel with the environment above that leaves its peak memory behind."""
+
+    peak_memory: int | None = None  # MB, of the kernel that ended last
+
+    async def start_kernel(self, **kwargs) -> None:
+        await super().start_kernel(env=os.environ | KERNEL_ENVIRONMENT, **kwargs)
+
+    async def shutdown_kernel(self, *args, **kwargs) -> None:
+        Kernel.peak_memory = _peak_memory(self.provisioner.pid)
+        await super().shutdown_kernel(*args, **kwargs)
+
+
+def run(
+    profile: str = "quick",
+    only: Iterable[str] = (),
+    changes: Iterable[str] = (),
+    data: str | None = None,
+    out: str | Path | None = None,
+) -> Path:
+    """Execute the notebooks with a profile's parameters in a new folder, and return the folder.
+
+    Raises BadInput before anything runs for a wrong name or value, damaged data, or an unusable folder;
+    SystemExit with the cell and its error when a notebook fails.
+    """
+    chosen = settings(profile, only, changes, data)
+    source = _load_data(chosen)
+    folder = _new_folder(Path(out) if out else RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{profile}")
+    for name in ("papermill", "asyncio"):  # each would add a traceback to the sentence on a kernel's failure
+        logging.getLogger(name).disabled = True
+    done = {}
+    print(_row("notebook", "seconds", "peak MB", "result"), flush=True)
+    for stem in tqdm(chosen, desc=profile, unit="notebook", disable=None, leave=False):
+        done[stem] = _run_notebook(stem, chosen[stem], folder, waiting=list(chosen)[len(done) + 1 :])
+        tqdm.write(_row(stem, done[stem]["seconds"], done[stem]["peak_mb"] or "", done[stem]["headline"]))
+    summary = {"profile": profile, "data_source": source, "commit": commit(), "machine": machine()}
+    summary |= {"versions": versions(), "notebooks": done}
+    (folder / "index.html").write_text(_index(folder.name, summary), "utf-8")
+    write_result(folder / SUMMARY, summary)
+    print(f"\nData: {source}. Open {os.path.relpath(folder / 'index.html')}", flush=True)
+    return folder
+
+
+def _load_data(chosen: dict[str, dict[str, Value]]) -> str:
+    """Load each data set named, so that a damaged file is found before a notebook starts; return the sources.
+
+    Folders become absolute, since kernels work elsewhere. An "auto" that fell back to the stand-in stays with
+    it, lest an internet connection that comes back mix two data sets in one run.
+    """
+    if os.environ.get("CIFAR10_ROOT"):
+        os.environ["CIFAR10_ROOT"] = os.path.abspath(os.environ["CIFAR10_ROOT"])
+    roots, sources = {}, set()
+    for root in {values["DATA"] for values in chosen.values() if "DATA" in values}:
+        path = root if root in ("auto", "cifar10", "synthetic") else os.path.abspath(root)
+        source = load_cifar10(path).source
+        roots[root] = "synthetic" if source == "synthetic" else path
+        sources.add(source)
+    for values in chosen.values():
+        if "DATA" in values:
+            values["DATA"] = roots[values["DATA"]]
+    return " and ".join(sorted(sources)) or "none"
+
+
+def _new_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise BadInput(
+            f"The run's folder {folder} cannot be made ({error.strerror}): "
+            "give a new one, in a place that can be written to, with --out."
+        ) from error
+    return folder.resolve()
+
+
+def _run_notebook(stem: str, values: dict[str, Value], folder: Path, waiting: list[str]) -> dict:
+    """Execute one notebook in the folder, write its HTML copy, and return its part of the summary."""
+    source = notebooks()[stem]
+    own = parameters(source)
+    not_run = f" Not run: {', '.join(waiting)}." if waiting else ""
+    start = time.monotonic()
+    try:
+        executed = papermill.execute_notebook(
+            nbformat.read(source, 4),
+            re.sub("([{}])", r"\1\1", str(folder / source.name)),  # papermill takes paths for templates
+            # Only what differs is injected, so that a full run executes the notebooks as they are.
+            {name: value for name, value in values.items() if value != own[name]},
+            kernel_name="python3",
+            kernel_manager_class=Kernel,
+            extra_arguments=["--log-level=ERROR"],  # no warning of each kernel on how it is connected
+            cwd=folder,
+            progress_bar={"desc": stem, "disable": None, "leave": False},
+        )
+    except PapermillExecutionError as error:
+        sys.exit(_failure(stem, error) + f"\n\nSee {os.path.relpath(folder / source.name)}.{not_run}")
+    except (NoSuchKernel, RuntimeError, OSError) as error:
+        sys.exit(f"The kernel of {stem} failed ({error}): free memory or disk space and run again.{not_run}")
+    done = {"seconds": round(time.monotonic() - start, 1), "peak_mb": Kernel.peak_memory}
+    (folder / f"{stem}.html").write_text(_page(stem, executed), "utf-8")
+    return done | {"headline": headline(executed), "parameters": values}
+
+
+def _failure(stem: str, error: PapermillExecutionError) -> str:
+    """Return the failing cell's source and error: bad input's sentence, or the traceback without colours."""
+    bad_input = error.ename == BadInput.__name__
+    told = error.evalue if bad_input else strip_color("\n".join(error.traceback))
+    source = textwrap.indent(error.source, "    ")
+    return f"\n{stem} failed in cell [{error.exec_count}]:\n\n{source}\n\n{told}"
+
+
+def headline(notebook: NotebookNode) -> str:
+    """Return what the cell tagged `headline` printed, on one line."""
+    tagged = [cell for cell in notebook.cells if "headline" in cell.metadata.get("tags", [])]
+    return " ".join(" ".join(output_text(output) for cell in tagged for output in cell.outputs).split())
+
+
+def output_text(output: NotebookNode) -> str:
+    """Return a cell output's plain text: what was printed, or the last value's representation."""
+    return output.get("text") or output.get("data", {}).get("text/plain", "")
+
+
+def _peak_memory(pid: int) -> int | None:
+    """Return the most memory that the process ever held, in MB; None where there is no /proc."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return None
+    return round(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1000)
+
+
+def _row(stem: str, seconds: object, peak: object, result: str) -> str:
+    return f"{stem:<32} {seconds:>8} {peak:>8}  {result}"
+
+
+def _page(stem: str, notebook: NotebookNode) -> str:
+    """Return the notebook as HTML, its neighbours' links pointing at their HTML copies."""
+    page, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": stem}})
+    return re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="\1.html"', page)
+
+
+def _index(name: str, summary: dict) -> str:
+    """Return the page that leads to all others, with the table that was printed."""
+    rows = "".join(
+        f'<tr><td><a href="{stem}.html">{stem}</a><td>{done["seconds"]}<td>{done["peak_mb"] or ""}'
+        f"<td>{html.escape(done['headline'])}"
+        for stem, done in summary["notebooks"].items()
+    )
+    facts = ", ".join(f"{package} {number}" for package, number in summary["versions"].items())
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>'
+        "<style>body{font:16px sans-serif;margin:2em}td,th{padding:.3em 1em;text-align:left}</style>"
+        f"<h1>{name}</h1><p>Data: {summary['data_source']}. {html.escape(summary['machine'])}. {facts}.</p>"
+        f"<table><tr><th>notebook<th>seconds<th>peak MB<th>result{rows}</table></html>\n"
+    )
+
+
+# --- verify -------------------------------------------------------------------------------------------------
+
+
+def verify() -> int:
+    """Run the quick profile, execute its notebooks again, compare the outputs; return pytest's exit status.
+
+    The second run happens in a folder that holds the notebooks alone, so that it reads nothing of the first.
+    Raises BadInput when a notebook has no output that would be compared.
+    """
+    first = run("quick")
+    for stem in notebooks():
+        if not compared_cells(nbformat.read(first / f"{stem}.ipynb", 4)):
+            raise BadInput(f"{stem} has no output that is compared: print one in a cell without an ignore tag.")
+    second = first.with_name(f"{first.name}-again")
+    second.mkdir()
+    for stem in notebooks():
+        shutil.copy(first / f"{stem}.ipynb", second)
+    return _nbval(second)
+
+
+def _nbval(folder: Path) -> int:
+    """Execute the notebooks and compare their outputs with those they hold; return pytest's exit status."""
+    options = ["--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_TIMEOUT}"]
+    options += [
+        "-c",
+        os.devnull,
+        "--rootdir",
+        ".",
+        "-p",
+        "no:cacheprovider",
+    ]  # without the repository's settings
+    command = [sys.executable, "-m", "pytest", *options, "."]
+    return subprocess.run(command, cwd=folder, env=os.environ | KERNEL_ENVIRONMENT).returncode
+
+
+def compared_cells(notebook: NotebookNode) -> int:
+    """Return how many cells have an output that nbval compares; a figure's text says only how large it is."""
+    ignored = {"nbval-ignore-output", "nbval-skip"}
+    cells = [cell for cell in notebook.cells if not ignored & set(cell.metadata.get("tags", []))]
+    texts = [[output_text(output) for output in cell.get("outputs", [])] for cell in cells]
+    return sum(any(text and not text.startswith("<Figure") for text in cell) for cell in texts)

@@ -1,0 +1,140 @@
+"""Colab's first cell, run for real: torch and the rest are installed already, the helpers are not."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+
+import nbformat
+import pytest
+from packaging.requirements import Requirement
+
+from helpers import publish
+from helpers.profiles import ROOT, notebooks
+
+# What the helpers need of Colab's preinstalled packages; papermill, nbval, nbconvert are not among them.
+PREINSTALLED = [
+    *("torch", "torchvision", "numpy", "pandas", "albumentations", "safetensors", "torchsummary"),
+    *("matplotlib", "seaborn", "openpyxl", "tqdm", "pyyaml", "ipykernel", "pip"),
+]
+
+SESSION = """
+import sys
+import google.colab  # Colab's kernels have it loaded
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+shell.run_cell(open("bootstrap.py").read()).raise_error()
+shell.run_cell("from helpers import " + ", ".join(sys.argv[1:])).raise_error()
+shell.run_cell("import helpers; print(helpers.__file__)").raise_error()
+"""
+
+
+def imported_modules() -> list[str]:
+    """Return the helpers' modules that the notebooks import."""
+    cells = [cell for path in notebooks().values() for cell in nbformat.read(path, 4).cells]
+    lines = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    named = re.findall(r"^from helpers\.(\w+)", lines, re.MULTILINE)
+    listed = re.findall(r"^from helpers import (.+)$", lines, re.MULTILINE)
+    return sorted({*named, *(name.strip() for line in listed for name in line.split(","))})
+
+
+def closure(names: list[str]) -> list[Distribution]:
+    """Return the installed distributions of these names and all that they require on this machine."""
+    found, waiting = {}, list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found[name] = distribution(name)
+        required = map(Requirement, found[name].requires or [])
+        waiting += [r.name for r in required if not r.marker or r.marker.evaluate({"extra": ""})]
+    return list(found.values())
+
+
+def link(distributions: list[Distribution], site: Path) -> None:
+    """Make the distributions importable from another site-packages folder."""
+    for one in distributions:
+        for top in {file.parts[0] for file in one.files if file.parts[0] not in ("..", "__pycache__")}:
+            if not (site / top).exists():
+                (site / top).symlink_to(one.locate_file(top))
+
+
+def wheel(one: Distribution, folder: Path) -> None:
+    """Pack an installed distribution, so that pip can build with it offline."""
+    folder.mkdir()
+    with zipfile.ZipFile(folder / f"{one.name}-{one.version}-py3-none-any.whl", "w") as packed:
+        for file in one.files:
+            if ".." not in file.parts and file.suffix != ".pyc":
+                packed.write(one.locate_file(file), file)
+
+
+@pytest.fixture
+def colab(tmp_path):
+    """A bare environment with what Colab has; return its Python."""
+    venv.create(tmp_path / "colab", symlinks=True)
+    (site,) = (tmp_path / "colab/lib").glob("python*/site-packages")
+    link(closure(PREINSTALLED), site)
+    (site / "google/colab").mkdir(parents=True)
+    (site / "google/colab/__init__.py").touch()
+    return tmp_path / "colab/bin/python"
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """The repository as it would be published: what git takes of the working tree, with the version's tag."""
+    there = tmp_path / "repository"
+
+    def git(*arguments, folder=there):
+        name = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+        command = ["git", "-C", str(folder), *name, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    for name in git("ls-files", "-z", "--cached", "--others", "--exclude-standard", folder=ROOT).split("\0"):
+        if (ROOT / name).is_file():
+            (there / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, there / name)
+    git("init", "--quiet")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "publish")
+    git("tag", f"v{publish.address()[1]}")
+    return there
+
+
+def test_the_first_cell_installs_the_helpers_in_colab(tmp_path, colab, repository):
+    address, version = publish.address()
+    (tmp_path / "bootstrap.py").write_text(publish.bootstrap_cell(address, version))
+    wheel(distribution("setuptools"), tmp_path / "wheels")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        # git takes the temporary repository for the address in the cell
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.file://{repository}.insteadOf",
+        "GIT_CONFIG_VALUE_0": publish.GITHUB + address,
+        # the only package from outside that pip would fetch is what builds the helpers
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(tmp_path / "wheels"),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+    assert importable(colab, "import helpers", environment) != 0
+    command = [colab, "-c", SESSION, *imported_modules()]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert str(tmp_path / "colab") in done.stdout.splitlines()[-1]
+    assert importable(colab, "import papermill", environment) != 0  # --no-deps brought nothing else
+
+
+def importable(python, statement, environment):
+    done = subprocess.run([python, "-c", statement], cwd=python.parent, env=environment, stderr=subprocess.DEVNULL)
+    return done.returncode
+
+
+def test_the_first_cell_does_nothing_elsewhere():
+    cell = publish.bootstrap_cell(*publish.address())
+    assert "google.colab" not in sys.modules
+    exec(cell.replace("%pip", "raise AssertionError  # %pip"), {})

@@ -1,0 +1,132 @@
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import distributions, entry_points, version
+
+import nbformat
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from helpers import __main__
+from helpers.profiles import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+RUNTIME = [Requirement(line) for line in PROJECT["dependencies"]]
+REQUIREMENTS = RUNTIME + [Requirement(line) for line in PROJECT["optional-dependencies"]["test"]]
+CONSTRAINTS = (ROOT / "constraints.txt").read_text().splitlines()
+
+IMPORT_NAMES = {"opencv-python-headless": "cv2", "pyyaml": "yaml", "jupyter-client": "jupyter_client"}
+NOT_IMPORTED = {"jupyter", "nbval"}  # programs
+CONDA_NAMES = {"torch": "pytorch", "jupyter-client": "jupyter_client"}
+
+
+def test_environment_yml_lists_what_pyproject_does():
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    (pip,) = [entry["pip"] for entry in entries if isinstance(entry, dict)]
+    listed = [entry for entry in entries if isinstance(entry, str) and entry != "pip"]
+    assert f"python {PROJECT['requires-python']}" in listed
+    assert pip.pop() == "--editable ."
+    listed.remove(f"python {PROJECT['requires-python']}")
+    wanted = {CONDA_NAMES.get(r.name, r.name): r.specifier for r in REQUIREMENTS}
+    assert {r.name: r.specifier for r in map(Requirement, listed + pip)} == wanted
+    assert len(listed + pip) == len(wanted)
+
+
+def test_constraints_are_plain_and_name_each_package_once():
+    names = [re.fullmatch(r"([a-z0-9-]+)==[0-9][0-9a-z.]*", line)[1] for line in CONSTRAINTS]
+    assert len(set(names)) == len(names)
+
+
+def test_constraints_hold_each_requirement_within_its_bounds():
+    exact = dict(line.split("==") for line in CONSTRAINTS)
+    for requirement in REQUIREMENTS:
+        assert requirement.specifier.contains(exact[canonicalize_name(requirement.name)]), requirement
+
+
+def test_constraints_name_all_that_the_requirements_bring():
+    named = {line.split("==")[0] for line in CONSTRAINTS}
+    waiting, seen = [(r.name, r.extras) for r in REQUIREMENTS], set()
+    while waiting:
+        name, extras = waiting.pop()
+        if (canonicalize_name(name), *extras) in seen:
+            continue
+        seen.add((canonicalize_name(name), *extras))
+        assert canonicalize_name(name) in named
+        waiting += [(r.name, r.extras) for r in required_here(name, extras)]
+    assert len(seen) > 100
+
+
+def required_here(name, extras):
+    """Return what an installed distribution requires on this machine."""
+    try:
+        lines = next(d for d in distributions(name=name)).requires or []
+    except StopIteration:  # named by a marker that installers read otherwise; nothing of it is here
+        return []
+    found = [Requirement(line) for line in lines]
+    wanted = [{"extra": extra} for extra in ("", *extras)]
+    return [r for r in found if not r.marker or any(r.marker.evaluate(environment) for environment in wanted)]
+
+
+def imported(source):
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module.split(".")[0]
+
+
+def notebook_sources():
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        for cell in nbformat.read(path, 4).cells:
+            if cell.cell_type == "code":
+                yield re.sub(r"^( *)[%!].*$", r"\1pass", cell.source, flags=re.MULTILINE)
+
+
+def test_what_is_imported_is_required_and_what_is_required_is_imported():
+    sources = [path.read_text() for path in (ROOT / "helpers").rglob("*.py")] + list(notebook_sources())
+    found = {name for source in sources for name in imported(source)} - set(sys.stdlib_module_names)
+    required = {IMPORT_NAMES.get(r.name, r.name) for r in RUNTIME if r.name not in NOT_IMPORTED}
+    assert found - {"helpers", "IPython"} == required  # IPython is the notebooks' own Python
+
+
+@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=lambda r: r.name)
+def test_this_environment_is_within_the_bounds(requirement):
+    assert requirement.specifier.contains(version(requirement.name))
+
+
+def test_one_file_imports_papermill():
+    found = [p.name for p in (ROOT / "helpers").rglob("*.py") if "papermill" in set(imported(p.read_text()))]
+    assert found == ["workbook.py"]
+
+
+def test_help_comes_without_heavy_imports():
+    program = (
+        "import sys; from helpers import __main__; __main__.parser().print_help()\n"
+        "assert not {'torch', 'numpy', 'papermill'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert {"run", "verify", "render", "links", "readme"} <= set(done.stdout.split())
+
+
+def test_the_command_is_installed():
+    assert version("cifar10-workbook") == PROJECT["version"]
+    (command,) = entry_points(group="console_scripts", name="workbook")
+    assert command.load() is __main__.main
+
+
+def test_make_prints_each_of_its_targets():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.search(r"\.PHONY: (.*)", makefile)[1].split()
+    printed = subprocess.run(["make", "-s"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert [line.split()[1] for line in printed.splitlines()] == targets
+    assert {"run", "test", "full", "render", "lint", "clean"} <= set(targets)
+
+
+def test_ci_runs_the_two_commands():
+    steps = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]["workbook"]["steps"]
+    assert [step["run"] for step in steps if "run" in step] == ["make run", "make test"]
+    assert (ROOT / ".ci/run").stat().st_mode & 0o111

@@ -1,0 +1,238 @@
+import json
+import shutil
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_output
+
+from helpers import publish
+from helpers.errors import BadInput
+from toy import code, make_workbook, write_notebook
+
+FIGURE = new_output("display_data", {"image/png": "aGk=", "text/plain": "<Figure size 640x480 with 1 Axes>"})
+RECORD = {
+    "network": "dilated_193k",
+    "parameters": 193535,
+    "receptive_field": 47,
+    "seed": 1,
+    "machine": "2-core Toy",
+    "versions": {"torch": "2.15.0"},
+    "epochs": [{}, {}],
+    "final": {"test_accuracy": 80.1, "correct": 8010, "seen": 10000, "train_minutes": 61.7},
+    "published": {"accuracy": 86.15, "epochs": 100},
+}
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    root = make_workbook(tmp_path / "toy", monkeypatch)
+    (root / "pyproject.toml").write_text(
+        '[project]\nversion = "1.2.0"\n[project.urls]\nRepository = "https://github.com/OWNER/book"\n'
+    )
+    for stem in ("01_first", "02_second", "03_third"):
+        write_notebook(root / f"notebooks/{stem}.ipynb", code("print(STEPS)"), code("plot()"))
+    return root
+
+
+def everything(root):
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+# --- render ---
+
+
+def make_run(root, name="20260101-000000-full", profile="full", data="cifar10", output="2\n"):
+    """Write a run as `workbook run` leaves it, with papermill's traces."""
+    run = root / "runs" / name
+    for folder in (run / "images", run / "results"):
+        folder.mkdir(parents=True)
+    stems = [path.stem for path in sorted((root / "notebooks").glob("*.ipynb"))]
+    for stem in stems:
+        notebook = nbformat.read(root / f"notebooks/{stem}.ipynb", 4)
+        for count, cell in enumerate(notebook.cells[1:]):
+            cell.execution_count = count + 1
+            cell.metadata["papermill"] = {"duration": 1.0}
+            cell.metadata.setdefault("tags", [])
+        notebook.cells[3].outputs = [new_output("stream", text=output)]
+        notebook.cells[4].outputs = [FIGURE]
+        notebook.metadata["papermill"] = {"output_path": str(run)}
+        notebook.metadata["language_info"] = {"name": "python", "version": "3.11.7"}
+        nbformat.write(notebook, run / f"{stem}.ipynb")
+    (run / "images/curve.png").write_bytes(b"png")
+    (run / "results/dilated_193k.json").write_text(json.dumps(RECORD))
+    (run / "results/dilated_193k.safetensors").write_bytes(b"weights")
+    summary = {"profile": profile, "data_source": data, "notebooks": dict.fromkeys(stems)}
+    (run / "summary.json").write_text(json.dumps(summary))
+    return run
+
+
+def test_render_brings_outputs_figures_and_results_and_no_trace_of_the_run(toy):
+    make_run(toy, "20260101-000000-full", output="1\n")
+    make_run(toy, "20260102-000000-full")
+    make_run(toy, "20260103-000000-quick", profile="quick")
+    shutil.rmtree(make_run(toy, "20260104-000000-full") / "images")
+    (toy / "runs/20260104-000000-full/summary.json").unlink()  # interrupted
+    before = nbformat.read(toy / "notebooks/01_first.ipynb", 4)
+    publish.render()
+    text = (toy / "notebooks/01_first.ipynb").read_text()
+    after = nbformat.reads(text, 4)
+    assert [cell.get("execution_count") for cell in after.cells] == [None, 1, 2, 3, 4]
+    assert after.cells[3].outputs[0].text == "2\n"
+    assert after.cells[4].outputs == [FIGURE]
+    assert [(c.source, c.metadata, c.id) for c in after.cells] == [(c.source, c.metadata, c.id) for c in before.cells]
+    assert "papermill" not in text and "3.11.7" not in text
+    assert after.metadata.kernelspec.name == "python3"
+    assert (toy / "images/curve.png").read_bytes() == b"png"
+    assert (toy / "notebooks/results/dilated_193k.safetensors").read_bytes() == b"weights"
+    assert "80.10 %" in (toy / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"profile": "quick"}, "profile 'quick' on cifar10 data; only full runs on CIFAR-10"),
+        ({"data": "synthetic"}, "on synthetic data"),
+        ({"output": "in /home/somebody/data\n"}, r"cell \[3\] has the absolute path '/home/somebody/data'"),
+    ],
+)
+def test_render_refuses_a_run_that_is_not_for_publication_and_writes_nothing(toy, change, told):
+    run = make_run(toy, **change)
+    before = everything(toy)
+    with pytest.raises(BadInput, match=told):
+        publish.render(run)
+    assert everything(toy) == before
+
+
+def test_render_refuses_code_that_changed_since_the_run(toy):
+    make_run(toy)
+    write_notebook(toy / "notebooks/02_second.ipynb", code("print(STEPS + 1)"), code("plot()"))
+    before = everything(toy)
+    with pytest.raises(BadInput, match="02_second has other code"):
+        publish.render()
+    assert everything(toy) == before
+
+
+def test_render_refuses_injected_parameters(toy):
+    run = make_run(toy)
+    notebook = nbformat.read(run / "03_third.ipynb", 4)
+    notebook.cells.insert(3, new_code_cell("STEPS = 9", metadata={"tags": ["injected-parameters"]}))
+    nbformat.write(notebook, run / "03_third.ipynb")
+    with pytest.raises(BadInput, match="03_third has other code or parameters"):
+        publish.render()
+
+
+@pytest.mark.parametrize("summary", [None, "", '{"profile": "fu'])
+def test_render_refuses_a_run_that_did_not_finish(toy, summary):
+    path = make_run(toy) / "summary.json"
+    path.unlink()
+    if summary is not None:
+        path.write_text(summary)
+    with pytest.raises(BadInput, match="is no finished run"):
+        publish.render(path.parent)
+
+
+def test_render_without_a_full_run_says_how_to_make_one(toy):
+    make_run(toy, profile="quick", name="20260101-000000-quick")
+    with pytest.raises(BadInput, match="make full"):
+        publish.render()
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        (new_output("error", ename="ValueError", evalue="", traceback=[]), ["the error ValueError"]),
+        (new_output("stream", name="stderr", text="UserWarning: no"), ["a warning or a message on stderr"]),
+        (new_output("stream", text=" 40%|####      | 2/5"), ["a progress bar"]),
+        (new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}}), ["a progress bar"]),
+        (new_output("stream", text="see 'C:\\Users\\me'"), ["the absolute path"]),
+        (new_output("execute_result", {"text/html": '<img src="/files/a.png">'}), ["the absolute path"]),
+        (new_output("stream", text="93 % at 12/50, img/s, https://a.org/b/c, runs/a/b, and/or/not"), []),
+        (new_output("execute_result", {"text/html": "<td>1</td></tr></table>"}), []),
+        (FIGURE, []),
+    ],
+)
+def test_what_must_not_stand_in_a_committed_output_is_found(output, told):
+    problems = publish.output_problems(new_code_cell("", outputs=[output]))
+    assert len(problems) == len(told)
+    assert all(problem.startswith(start) for problem, start in zip(problems, told, strict=True))
+
+
+# --- links ---
+
+
+def test_links_writes_a_new_address_everywhere_and_twice_changes_nothing(toy):
+    readme = "[a](https://github.com/OWNER/book/issues) [b](https://github.com/OWNER/book-shop)\n"
+    readme += f"{publish.COLAB}/github/OWNER/book/blob/v0.9/notebooks/01_first.ipynb\n"
+    (toy / "README.md").write_text(readme)
+    publish.links("ada/notes.2")
+    assert publish.address() == ("ada/notes.2", "1.2.0")
+    readme = (toy / "README.md").read_text()
+    assert "(https://github.com/ada/notes.2/issues) [b](https://github.com/OWNER/book-shop)" in readme
+    assert "/github/ada/notes.2/blob/v1.2.0/notebooks/01_first.ipynb" in readme
+    notebook = nbformat.read(toy / "notebooks/02_second.ipynb", 4)
+    title = notebook.cells[0].source.split("\n")
+    colab = publish.COLAB + "/github/ada/notes.2/blob/v1.2.0/notebooks/{}.ipynb"
+    assert title[0] == "# A toy" and "old links" not in notebook.cells[0].source
+    assert title[2].endswith(f"({colab.format('02_second')})")
+    assert title[4].count("](") == 4
+    assert f"(01_first.ipynb) ([Colab]({colab.format('01_first')})) · Next: " in title[4]
+    assert "git+https://github.com/ada/notes.2@v1.2.0" in notebook.cells[1].source
+    after = everything(toy)
+    publish.links()
+    assert everything(toy) == after
+
+
+def test_the_first_and_last_notebook_have_one_neighbour(toy):
+    publish.links()
+    paths = (toy / "notebooks/01_first.ipynb", toy / "notebooks/03_third.ipynb")
+    first, last = (nbformat.read(path, 4).cells[0].source for path in paths)
+    assert "Previous" not in first and "Next: [02 second](02_second.ipynb)" in first
+    assert "Next" not in last and "Previous: [02 second](02_second.ipynb)" in last
+
+
+@pytest.mark.parametrize("repository", ["OWNER", "https://github.com/a/b", "a/b/c", "a/b c"])
+def test_links_refuses_what_is_no_repository_and_writes_nothing(toy, repository):
+    before = everything(toy)
+    with pytest.raises(BadInput, match="give OWNER/REPO"):
+        publish.links(repository)
+    assert everything(toy) == before
+
+
+def test_links_refuses_a_notebook_without_its_cell_and_writes_nothing(toy):
+    notebook = nbformat.read(toy / "notebooks/03_third.ipynb", 4)
+    del notebook.cells[1]
+    nbformat.write(notebook, toy / "notebooks/03_third.ipynb")
+    before = everything(toy)
+    with pytest.raises(BadInput, match="0 cells tagged 'bootstrap'"):
+        publish.links("ada/notes")
+    assert everything(toy) == before
+
+
+# --- readme ---
+
+
+def test_the_readme_has_a_row_per_result_between_its_markers(toy):
+    small = RECORD | {"network": "a_small", "seed": 0, "published": None, "machine": "H200"}
+    for name, record in (("b", RECORD), ("a", small)):
+        (toy / f"notebooks/results/{name}.json").write_text(json.dumps(record))
+    text = "before\n<!-- results -->\nold\n<!-- /results -->\nafter\n"
+    assert publish.with_results(text).splitlines() == [
+        "before",
+        "<!-- results -->",
+        "| network | parameters | receptive field | published | measured here |",
+        "|---|---:|---:|---|---|",
+        "| a_small | 193,535 | 47 | – | 80.10 % (2 epochs, 62 min, seed 0) |",
+        "| dilated_193k | 193,535 | 47 | 86.15 % (100 epochs) | 80.10 % (2 epochs, 62 min, seed 1) |",
+        "",
+        "Accuracy on 10,000 test images after the last epoch. Machine: 2-core Toy, torch 2.15.0; H200, torch 2.15.0.",
+        "<!-- /results -->",
+        "after",
+    ]
+
+
+def test_a_readme_without_markers_and_a_damaged_result_are_named(toy):
+    with pytest.raises(BadInput, match="README.md has no lines"):
+        publish.with_results("no markers")
+    (toy / "notebooks/results/a.json").write_text("{")
+    with pytest.raises(BadInput, match="a.json is damaged"):
+        publish.with_results("<!-- results -->\n<!-- /results -->")

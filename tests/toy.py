@@ -1,0 +1,35 @@
+"""A toy workbook in a temporary folder, for the tests of what runs and publishes notebooks."""
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from helpers import profiles, publish, workbook
+
+
+def code(source, *tags):
+    return new_code_cell(source, metadata={"tags": list(tags)} if tags else {})
+
+
+def write_notebook(path, *cells, parameters="STEPS = 2  # how many"):
+    """Write a notebook with the cells that all notebooks have, and these."""
+    opening = [
+        new_markdown_cell("# A toy\n\nold links", metadata={"tags": ["title"]}),
+        code("pass", "bootstrap"),
+        code(parameters, "parameters"),
+    ]
+    metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    nbformat.write(new_notebook(cells=[*opening, *cells], metadata=metadata), path)
+
+
+def make_workbook(root, monkeypatch):
+    """Make the folders of an empty workbook at `root`, and let the helpers take it for theirs."""
+    for folder in ("notebooks/profiles", "notebooks/results", "images", "runs"):
+        (root / folder).mkdir(parents=True)
+    for profile in ("quick", "full"):
+        (root / f"notebooks/profiles/{profile}.yaml").write_text("{}\n")
+    (root / "README.md").write_text("# Toy\n\n<!-- results -->\n<!-- /results -->\n")
+    monkeypatch.setattr(profiles, "NOTEBOOKS", root / "notebooks")
+    monkeypatch.setattr(workbook, "RUNS", root / "runs")
+    monkeypatch.setattr(publish, "ROOT", root)
+    monkeypatch.chdir(root)
+    return root
