@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Run a command; return 0, or 2 after a sentence on bad input, or 130 after Ctrl-C."""
     args = parser().parse_args()
+    sys.stdout.reconfigure(line_buffering=True)  # a log shows each line when it is printed, as a terminal does
     try:
         return args.command(args) or 0
     except BadInput as error:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import socket
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ CIFAR10_MEAN = (0.4913997, 0.4821584, 0.4465309)
 CIFAR10_STD = (0.2470322, 0.2434851, 0.2615878)
 
 CONNECT_TIMEOUT = 5  # seconds: an offline laptop must fall back at once, not after minutes
+STALL_TIMEOUT = 60  # seconds without a byte after which a download has failed
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def load_cifar10(root: str | os.PathLike = "auto", train: bool = True) -> ImageS
                 )
             print("NO CIFAR-10: none found and no internet; going on with the SYNTHETIC STAND-IN drawn by code.")
             return synthetic(train)
-        _dataset()(folder, download=True)
+        _download(folder)
     return _read(folder, train)
 
 
@@ -143,6 +145,19 @@ def _connection_error(url: str) -> str | None:
     except (urllib.error.URLError, OSError) as error:
         return str(getattr(error, "reason", error))
     return None
+
+
+def _download(folder: Path) -> None:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(STALL_TIMEOUT)  # torchvision sets none and would wait forever
+    try:
+        _dataset()(folder, download=True)
+    except (OSError, RuntimeError) as error:
+        raise BadInput(
+            f"CIFAR-10 could not be downloaded to {folder} ({error}): run it again, or set CIFAR10_ROOT to a copy."
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _existing(folder: Path, name: str) -> Path:

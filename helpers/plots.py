@@ -67,10 +67,10 @@ def image_grid(
 def class_balance(counts: pd.DataFrame, title: str) -> Figure:
     """Draw images per class (rows) in each split (columns)."""
     figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
-    counts.plot.barh(ax=axis, width=0.8, color=["#34495e", "#95a5a6", "#d9a441"][: counts.shape[1]])
+    counts.plot.barh(ax=axis, width=0.8, legend=False, color=["#34495e", "#95a5a6", "#d9a441"][: counts.shape[1]])
     axis.invert_yaxis()
     axis.set(xlabel="images", ylabel="", title=title)
-    axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=counts.shape[1])  # above, clear of the bars
+    figure.legend(loc="outside lower right", ncols=counts.shape[1])  # clear of the bars
     axis.grid(axis="y", visible=False)
     return figure
 
@@ -167,14 +167,12 @@ def schedule(rates: Sequence[float], title: str) -> Figure:
 def experiments(results: pd.DataFrame, title: str) -> Figure:
     """Draw every run's accuracy as a point and each variant's mean: columns variant, seed, accuracy (percent)."""
     mean = results.groupby("variant", sort=False).accuracy.mean()
-    figure, axis = plt.subplots(figsize=(8, 0.6 * len(mean) + 1.6), layout="constrained")
-    axis.plot(
-        results.accuracy, results.variant, "o", color="#c0392b", markersize=9, alpha=0.7, label="a run (one seed)"
-    )
-    axis.plot(mean, mean.index, "|", color="black", markersize=26, markeredgewidth=2.5, label="mean")
+    figure, axis = plt.subplots(figsize=(8, 0.6 * len(mean) + 1.8), layout="constrained")
+    axis.plot(results.accuracy, results.variant, "o", color="#c0392b", markersize=9, alpha=0.7, label="a run")
+    axis.plot(mean, mean.index, "|", color="black", markersize=24, markeredgewidth=2.5, label="mean")
     axis.set(xlabel="accuracy on the hold-out, %", title=title, ylim=(len(mean) - 0.5, -0.5))
     axis.margins(x=0.1)
-    axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+    figure.legend(loc="outside lower right", ncols=2, markerscale=0.6)
     return figure
 
 
@@ -188,7 +186,7 @@ def class_accuracy(table: pd.DataFrame, title: str) -> Figure:
     axis.axvline(table.accuracy.mean(), color="black", linestyle="--", linewidth=1.2, label="mean of the classes")
     axis.invert_yaxis()
     axis.set(xlabel="correct of all of the class, %", title=title, xlim=(0, 108))
-    axis.legend(loc="lower right", bbox_to_anchor=(1, 1))
+    figure.legend(loc="outside lower right")
     axis.grid(axis="y", visible=False)
     return figure
 

@@ -1,14 +1,15 @@
 """What one unit of a feature map can see of the image: a row per layer, for any network.
 
 Along each axis a unit sees an interval of pixels, its window. A layer of kernel k, dilation d, stride s and
-leading padding p turns the first unit's window [first, last] into [first - p j, last + (d (k - 1) - p) j] and the
-jump j from one unit to the next into s j. So rf = last - first + 1 grows by d (k - 1) j; padding moves the window
-and does not widen it (Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks",
-Distill 2019). Where branches meet, a unit sees the union of their windows: the largest, where all have one centre.
+leading padding p turns the first unit's window [first, last] into [first - p j, last + (d (k - 1) - p) j], and
+the jump j from one unit to the next into s j. So rf = last - first + 1 grows by d (k - 1) j; padding moves the
+window and does not widen it (Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural
+Networks", Distill 2019). Where branches meet, a unit sees the union of their windows: the largest, if all have
+one centre.
 
-One forward pass is watched operation by operation, so functional calls and any control flow are followed, and what
-acts on positions in an unknown way is refused. Left out is what reaches a unit through a summary of a whole map:
-the gate of squeeze-and-excitation (a pooled map multiplied back), the moments of group, layer and instance norm.
+One forward pass is watched operation by operation, so functional calls and any control flow are followed, and
+what acts on positions in an unknown way is refused. Left out is what reaches a unit through a summary of a whole
+map: the gate of squeeze-and-excitation (a pooled map multiplied back), the moments of group and layer norm.
 """
 
 import copy
@@ -32,7 +33,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from helpers.errors import BadInput
 
 Pair = Sequence[int] | np.ndarray  # of the height and of the width
-HEIGHT_WIDTH = (-2, -1)
+HEIGHT_WIDTH, ONES, ZEROS = (-2, -1), (1, 1), (0, 0)
 COLUMNS = ["layer", "kind", "kernel", "stride", "dilation", "padding", "groups"]
 COLUMNS += ["output", "params", "jump", "rf", "start", "inputs"]
 
@@ -48,18 +49,18 @@ class _Map:
     dims: tuple[int, ...] = HEIGHT_WIDTH  # the dimensions that hold positions; none once they are pooled away
     rows: tuple[int, ...] = (-1,)  # of the table, that it comes from; -1 is the image
     made: int = 0  # the number of the operation that made it, or the map that was pooled
-    unpooled: tuple[int, int] = (0, 0)  # the receptive field when it was pooled
+    unpooled: tuple[int, int] | None = None  # once a whole map is pooled: the receptive field that it had
 
     @property
     def rf(self) -> np.ndarray:
         return self.last - self.first + 1
 
     def before_pooling(self) -> tuple[int, int]:
-        return tuple(self.rf.tolist()) if self.dims else self.unpooled
+        return self.unpooled or tuple(self.rf.tolist())
 
 
 class _Trace(TorchDispatchMode):
-    """Knows the map that each tensor computed from the image is, and writes a row per layer that moves its window.
+    """Knows of each tensor computed from the image which map it is, and writes a row per layer with a window.
 
     `kept` becomes the result of the operation whose number is `keep`.
     """
@@ -88,7 +89,7 @@ class _Trace(TorchDispatchMode):
         maps = [self.maps[tensor] for tensor in _tensors((args, kwargs)) if tensor in self.maps]
         if maps and outputs and not name.startswith("new_") and not name.endswith("_like"):
             found = self.follow(func, name, args, kwargs or {}, maps, outputs[0])
-            if found.dims == HEIGHT_WIDTH:
+            if found.dims == HEIGHT_WIDTH and not found.unpooled:
                 found = replace(found, made=self.done)
             for output in outputs:
                 self.maps[output] = found
@@ -132,61 +133,48 @@ class _Trace(TorchDispatchMode):
                 f"The branches that meet at {name!r} in {self.place()} have jumps "
                 f"{' and '.join(str(_plain(jump)) for jump in jumps)}; give them the same product of strides."
             )
+        widest = max(maps, key=_Map.before_pooling)
         return replace(
-            max(maps, key=_Map.before_pooling),
+            widest,
             jump=np.max([other.jump for other in maps], axis=0),
             first=np.min([other.first for other in maps], axis=0),
             last=np.max([other.last for other in maps], axis=0),
             rows=tuple(sorted({row for other in maps for row in other.rows})),
+            unpooled=widest.unpooled if all(other.unpooled for other in maps) else None,
         )
 
-    def slid(self, kind: str, m: _Map, out: Tensor, kernel: Pair = (1, 1), stride: Pair = (1, 1), **options) -> _Map:
-        """Write the row of a sliding window and return its result; ceil_mode counts as padding after."""
-        kernel, stride, dilation = map(np.array, (kernel, stride, options.get("dilation", (1, 1))))
-        before, after = (np.array(options.get(side, (0, 0))) for side in ("before", "after"))
-        size = np.array(out.shape[-2:])
-        reach = dilation * (kernel - 1)
+    def slid(
+        self, kind: str, m: _Map, out: Tensor, kernel: Pair = ONES, stride: Pair = ONES, dilation: Pair = ONES,
+        before: Pair = ZEROS, after: Pair = ZEROS, groups: int = 1, params: int = 0
+    ) -> _Map:  # fmt: skip
+        """Write the row of a sliding window with padding before and after; ceil_mode counts as padding after."""
+        kernel, stride, dilation, before = map(np.array, (kernel, stride, dilation, before))
+        size, reach = np.array(out.shape[-2:]), dilation * (kernel - 1)
         after = np.maximum(after, (size - 1) * stride + reach + 1 - before - m.size)
-        first, last = m.first - before * m.jump, m.last + (reach - before) * m.jump
-        sides = _plain(before) if (before == after).all() else tuple(np.ravel([before, after], "F").tolist())
-        columns = {
-            "kernel": _plain(kernel),
-            "stride": _plain(stride),
-            "dilation": _plain(dilation),
-            "padding": sides,
-        }
-        columns |= {"groups": options.get("groups", 1), "params": options.get("params", 0)}
-        return self.row(kind, replace(m, size=size, jump=m.jump * stride, first=first, last=last), out, columns)
+        padding = _plain(before) if (before == after).all() else tuple(np.ravel([before, after], "F").tolist())
+        moved = replace(
+            m,
+            size=size,
+            jump=m.jump * stride,
+            first=m.first - before * m.jump,
+            last=m.last + (reach - before) * m.jump,
+            unpooled=m.unpooled if (kernel == 1).all() else None,  # a window sees a map again
+        )
+        return self.row(kind, moved, out, (*map(_plain, (kernel, stride, dilation)), padding, groups), params)
 
     def pooled(self, kind: str, m: _Map, out: Tensor) -> _Map:
         """Write the row of a layer that sees its whole map."""
-        columns = {
-            "kernel": _plain(m.size),
-            "stride": 1,
-            "dilation": 1,
-            "padding": 0,
-            "groups": 1,
-            "params": 0,
-        }
         last = m.last + (m.size - 1) * m.jump
         pooled = replace(m, size=np.ones(2, int), last=last, dims=(), unpooled=m.before_pooling())
-        return self.row(kind, pooled, out, columns)
+        return self.row(kind, pooled, out, (_plain(m.size), 1, 1, 0, 1))
 
-    def row(self, kind: str, m: _Map, out: Tensor, columns: dict) -> _Map:
+    def row(self, kind: str, m: _Map, out: Tensor, window: tuple, params: int = 0) -> _Map:
         path, module = self.running[-1]
-        call = "" if _is_layer(module) else kind.lower().replace(" ", "_")
-        columns["layer"], columns["kind"], columns["inputs"] = (
-            ".".join(filter(None, [path, call])),
-            kind,
-            m.rows,
-        )
-        columns["output"] = (out[0].numel() // int(m.size.prod()), *m.size.tolist())
-        columns["jump"], columns["rf"], columns["start"] = (
-            _plain(m.jump),
-            _plain(m.rf),
-            _plain((m.first + m.last) / 2),
-        )
-        self.rows.append(columns)
+        layer = ".".join(filter(None, [path, "" if _is_layer(module) else kind.lower().replace(" ", "_")]))
+        output = (out.shape[1:].numel() // int(m.size.prod()), *m.size.tolist())
+        seen = map(_plain, (m.jump, m.rf, (m.first + m.last) / 2))
+        values = [layer, kind, *window, output, params, *seen, m.rows]
+        self.rows.append(dict(zip(COLUMNS, values, strict=True)))
         return replace(m, rows=(len(self.rows) - 1,))
 
     def place(self) -> str:
@@ -195,38 +183,28 @@ class _Trace(TorchDispatchMode):
 
     def refuse(self, what: str) -> NoReturn:
         raise BadInput(
-            f"The receptive field cannot be followed through {what!r} in {self.place()}; accepted are 2-D convolutions, "
-            "pooling, padding, crops, norms, element-wise operations, sums, concatenations."
+            f"The receptive field cannot be followed through {what!r} in {self.place()}; accepted are 2-D "
+            "convolutions, pooling, padding, crops, norms, element-wise operations, sums and concatenations."
         )
 
 
 def _convolution(trace: _Trace, name: str, given: dict, x: Tensor, m: _Map, out: Tensor) -> _Map:
-    weight, padding = given["weight"], _pair(given["padding"])
+    weight, bias, padding = given["weight"], given["bias"], _pair(given["padding"])
     if given["transposed"] or out.ndim != 4 or not (m.dims or {*weight.shape[2:], *out.shape[2:]} == {1}):
         trace.refuse("transposed convolution" if given["transposed"] else f"convolution to {tuple(out.shape[1:])}")
-    new = {id(p): p for p in (weight, given["bias"]) if p is not None and id(p) not in trace.counted}
+    new = {id(p): p for p in (weight, bias) if p is not None and id(p) not in trace.counted}
     trace.counted |= new
-    return trace.slid(
-        "Conv2d",
-        m,
-        out,
-        weight.shape[2:],
-        _pair(given["stride"]),
-        dilation=_pair(given["dilation"]),
-        before=padding,
-        after=padding,
-        groups=given["groups"],
-        params=sum(p.numel() for p in new.values()),
-    )
+    window = weight.shape[2:], _pair(given["stride"]), _pair(given["dilation"]), padding, padding, given["groups"]
+    return trace.slid("Conv2d", m, out, *window, params=sum(p.numel() for p in new.values()))
 
 
 def _pool(trace: _Trace, name: str, given: dict, x: Tensor, m: _Map, out: Tensor) -> _Map:
     kernel, padding = _pair(given["kernel_size"]), _pair(given["padding"])
     stride, dilation = _pair(given["stride"] or kernel), _pair(given.get("dilation", 1))
-    if name == "avg_pool2d" and (np.subtract(kernel, padding) >= m.size).all() and out.shape[-2:] == (1, 1):
-        return trace.pooled("global pool", m, out)
     kind = "AvgPool2d" if name == "avg_pool2d" else "MaxPool2d"
-    return trace.slid(kind, m, out, kernel, stride, dilation=dilation, before=padding, after=padding)
+    slid = trace.slid(kind, m, out, kernel, stride, dilation, padding, padding)
+    covers = kind == "AvgPool2d" and slid.size.max() == 1 and (np.subtract(kernel, padding) >= m.size).all()
+    return replace(slid, unpooled=m.before_pooling()) if covers else slid
 
 
 def _adaptive_pool(trace: _Trace, name: str, given: dict, x: Tensor, m: _Map, out: Tensor) -> _Map:
@@ -235,7 +213,8 @@ def _adaptive_pool(trace: _Trace, name: str, given: dict, x: Tensor, m: _Map, ou
     window, rest = np.divmod(m.size, out.shape[-2:])
     if rest.any():
         trace.refuse(f"{name} with windows of unequal size")
-    return trace.slid("AdaptiveAvgPool2d" if "avg" in name else "AdaptiveMaxPool2d", m, out, window, window)
+    kind = "AdaptiveAvgPool2d" if "avg" in name else "AdaptiveMaxPool2d"
+    return trace.slid(kind, m, out, window, window)
 
 
 def _reduction(trace: _Trace, name: str, given: dict, x: Tensor, m: _Map, out: Tensor) -> _Map:
@@ -275,7 +254,7 @@ def _permutation(trace: _Trace, name: str, given: dict, x: Tensor, m: _Map, out:
 
 
 def _reshape(trace: _Trace, name: str, given: dict, x: Tensor, m: _Map, out: Tensor) -> _Map:
-    """Height and width stay, as in a channel shuffle, or are flattened: with the channels, or into one dimension."""
+    """Height and width stay, as in a channel shuffle, or are flattened, together or with the channels."""
     if m.dims == HEIGHT_WIDTH and _fits(m, out):
         return m
     if m.size.max() == 1:
@@ -299,12 +278,8 @@ HANDLERS = {
 }
 PASSING = {  # leave every position where it is, beside what PyTorch itself marks as pointwise
     *("native_batch_norm", "cudnn_batch_norm", "_batch_norm_with_update", "_batch_norm_no_update"),
-    *(
-        "_native_batch_norm_legit",
-        "_native_batch_norm_legit_no_training",
-        "native_group_norm",
-        "native_layer_norm",
-    ),
+    *("_native_batch_norm_legit", "_native_batch_norm_legit_no_training"),
+    *("native_group_norm", "native_layer_norm"),
     *("hardswish", "_prelu_kernel", "log_sigmoid_forward", "rrelu_with_noise", "native_dropout"),
     *("alias", "clone", "detach", "expand", "channel_shuffle", "native_channel_shuffle", "_to_copy"),
 }
@@ -365,10 +340,10 @@ def _follow(model: nn.Module, image: Tensor, trace: _Trace) -> _Map:
     except BadInput:
         raise
     except Exception as error:  # a network may be anyone's and raise anything
-        shape, reason = ", ".join(map(str, image.shape[1:])), " ".join(str(error).split())[:200]
+        shape, reason = ", ".join(map(str, image.shape[1:])), " ".join(str(error).split()).split(". ")[0]
         raise BadInput(
-            f"The network does not take (N, {shape}): {trace.place()} stops with {type(error).__name__} ({reason}); "
-            "give the input_size that it is made for."
+            f"The network does not take (N, {shape}): {trace.place()} stops with {type(error).__name__} "
+            f"({reason:.200}); give the input_size that it is made for."
         ) from error
     maps = [trace.maps[tensor] for tensor in _tensors(output) if tensor in trace.maps]
     if not maps:
@@ -384,7 +359,8 @@ def _black(model: nn.Module, input_size: Sequence[int]) -> Tensor:
     lazy = [name for name, tensor in state if is_lazy(tensor)]
     if lazy:
         raise BadInput(f"The parameter {lazy[0]!r} has no shape yet; run the network on one batch first.")
-    if len(input_size) != 3 or not all(isinstance(n, int) and n > 0 for n in input_size):
+    sizes = input_size if isinstance(input_size, Sequence) else ()
+    if len(sizes) != 3 or not all(isinstance(n, int) and n > 0 for n in sizes):
         raise BadInput(f"input_size is {input_size!r}; give three positive whole numbers, (channels, height, width).")
     like = next((tensor for _, tensor in state if tensor.is_floating_point()), torch.zeros(()))
     return like.new_zeros(2, *input_size)
@@ -411,10 +387,21 @@ def layer_table(model: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> pd
     image = _black(model, input_size)
     trace = _Trace(image)
     with torch.no_grad():
-        _follow(model, image, trace)
+        _name_global_pools(trace.rows, _follow(model, image, trace))
     table = pd.DataFrame(trace.rows, columns=COLUMNS)
     table.attrs["input_size"] = tuple(input_size)
     return table
+
+
+def _name_global_pools(rows: list[dict], output: _Map) -> None:
+    """Rename an AvgPool2d of a whole map if no window follows: at the head only is it global pooling."""
+    behind = [*output.rows] if output.unpooled else []
+    while behind:
+        row = rows[behind.pop()]
+        if row["kind"] == "AvgPool2d":
+            row["kind"] = "global pool"
+        elif row["kernel"] == 1:
+            behind += row["inputs"]
 
 
 def total(model: nn.Module, input_size: Sequence[int] = (3, 32, 32), with_pooling: bool = False) -> int:
@@ -536,23 +523,25 @@ def _gradient_window(model: nn.Module, input_size: Sequence[int]) -> np.ndarray:
         found = _follow(model, image, _Trace(image))
         steps = 2 * np.array(found.before_pooling()) // found.jump + 2  # whole ones, so that branches still fit
         side = image.shape[-2:] + steps * found.jump
-        gradient, unit = _unit_gradient(model, image.new_full((1, input_size[0], *side.tolist()), 1e-30), found.made)
+        gradient, moved = _unit_gradient(model, image.new_full((1, input_size[0], *side.tolist()), 1e-30), found.made)
     reached = np.argwhere(gradient > 0)
-    return np.array([reached.min(axis=0), reached.max(axis=0)]) - unit * found.jump
+    return np.array([reached.min(axis=0), reached.max(axis=0)]) - moved
 
 
 def _unit_gradient(model: nn.Module, images: Tensor, made: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the central unit's |gradient| (H, W) in the map that operation `made` makes, and which unit that is."""
+    """Return |gradient| (H, W) of the central unit of what operation `made` makes, and its pixels from the first."""
     images = images.detach().requires_grad_()
     start = images + 0  # a layer that works in place may not do so on a leaf
     trace = _Trace(start, keep=made)
     with suppress(BadInput):  # a head made for another size may fail, but only after the map is there
         _follow(model, start, trace)
-    if trace.kept is None or not trace.kept.requires_grad:
-        raise BadInput("No gradient comes back to the image; build the network without no_grad and detach.")
-    unit = np.array(trace.kept.shape[-2:]) // 2
-    (gradient,) = torch.autograd.grad(trace.kept[..., unit[0], unit[1]].sum(), images)
-    return gradient.abs().mean((0, 1)).cpu().numpy(), unit
+    gradient = None
+    if trace.kept is not None and trace.kept.requires_grad:
+        row, column = unit = np.array(trace.kept.shape[-2:]) // 2
+        (gradient,) = torch.autograd.grad(trace.kept[..., row, column].sum(), images, allow_unused=True)
+    if gradient is None or not gradient.any():
+        raise BadInput("No gradient of the central unit comes back to the image; build the network without no_grad.")
+    return gradient.abs().mean((0, 1)).cpu().numpy(), unit * trace.maps[trace.kept].jump
 
 
 def effective_receptive_field(model: nn.Module, images: Tensor) -> np.ndarray:

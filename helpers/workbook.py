@@ -69,7 +69,7 @@ def run(
     for name in ("papermill", "asyncio"):  # each would add a traceback to the sentence on a kernel's failure
         logging.getLogger(name).disabled = True
     done = {}
-    print(_row("notebook", "seconds", "peak MB", "result"), flush=True)
+    print(_row("notebook", "seconds", "peak MB", "result"))
     for stem in tqdm(chosen, desc=profile, unit="notebook", disable=None, leave=False):
         done[stem] = _run_notebook(stem, chosen[stem], folder, waiting=list(chosen)[len(done) + 1 :])
         tqdm.write(_row(stem, done[stem]["seconds"], done[stem]["peak_mb"] or "", done[stem]["headline"]))
@@ -77,7 +77,7 @@ def run(
     summary |= {"versions": versions(), "notebooks": done}
     (folder / "index.html").write_text(_index(folder.name, summary), "utf-8")
     write_result(folder / SUMMARY, summary)
-    print(f"\nData: {source}. Open {os.path.relpath(folder / 'index.html')}", flush=True)
+    print(f"\nData: {source}. Open {os.path.relpath(folder / 'index.html')}")
     return folder
 
 
@@ -126,6 +126,7 @@ def _run_notebook(stem: str, values: dict[str, Value], folder: Path, waiting: li
             {name: value for name, value in values.items() if value != own[name]},
             kernel_name="python3",
             kernel_manager_class=Kernel,
+            coalesce_streams=True,  # what is printed is one output, however the kernel happened to send it
             extra_arguments=["--log-level=ERROR"],  # no warning of each kernel on how it is connected
             cwd=folder,
             progress_bar={"desc": stem, "disable": None, "leave": False},

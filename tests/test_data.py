@@ -1,4 +1,5 @@
 import shutil
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -106,15 +107,36 @@ def test_cifar10_never_falls_back(offline):
         load_cifar10("cifar10")
 
 
-def test_auto_downloads_when_online(no_data_at_hand, monkeypatch, tmp_path):
+@pytest.fixture
+def online(no_data_at_hand, monkeypatch):
+    monkeypatch.setattr(data, "_connection_error", lambda url: None)
+
+
+def test_auto_downloads_to_the_data_folder_when_online(online, cifar10_root, monkeypatch, tmp_path):
     from torchvision.datasets import CIFAR10
 
-    asked = []
-    monkeypatch.setattr(data, "_connection_error", lambda url: None)
-    monkeypatch.setattr(CIFAR10, "download", lambda self: asked.append(self.root))
-    with pytest.raises((BadInput, RuntimeError)):  # nothing was really downloaded
+    def copy(self):
+        shutil.copytree(Path(cifar10_root) / "cifar-10-batches-py", Path(self.root) / "cifar-10-batches-py")
+
+    monkeypatch.setattr(CIFAR10, "download", copy)
+    assert load_cifar10("auto", train=False).source == "cifar10"
+    assert (tmp_path / "data" / "cifar-10-batches-py").is_dir()
+
+
+@pytest.mark.parametrize(
+    "failure", [ConnectionResetError("reset"), TimeoutError("timed out"), RuntimeError("corrupted")]
+)
+def test_download_that_breaks_off_is_one_sentence_and_no_stand_in(online, monkeypatch, failure):
+    from torchvision.datasets import CIFAR10
+
+    def broken(self):
+        assert socket.getdefaulttimeout() == data.STALL_TIMEOUT
+        raise failure
+
+    monkeypatch.setattr(CIFAR10, "download", broken)
+    with pytest.raises(BadInput, match="could not be downloaded"):
         load_cifar10("auto")
-    assert asked == [tmp_path / "data"]
+    assert socket.getdefaulttimeout() is None
 
 
 def test_a_path_means_that_folder_and_nothing_else(tmp_path):
