@@ -125,7 +125,7 @@ class _Trace(TorchDispatchMode):
         maps = [m for m in maps if m.dims] or maps
         maps = [m for m in maps if m.size.max() > 1] or maps
         m = maps[0]
-        if any(other.dims != m.dims for other in maps) or not _fits(m, out):
+        if any(other.dims != m.dims or not _fits(other, out) for other in maps):
             self.refuse(name)
         jumps = sorted({tuple(other.jump.tolist()) for other in maps})
         if m.dims and len(jumps) > 1:
@@ -425,9 +425,8 @@ def to_xlsx(table: pd.DataFrame, path: str | Path) -> None:
     book = Workbook()
     book.remove(book.active)
     height, width = (_sheet(table, axis) for axis in (0, 1))
-    for title, lines in (
-        {"receptive field": height} if height == width else {"height": height, "width": width}
-    ).items():
+    sheets = {"receptive field": height} if height == width else {"height": height, "width": width}
+    for title, lines in sheets.items():
         sheet = book.create_sheet(title)
         for line in lines:
             sheet.append(line)
@@ -435,18 +434,9 @@ def to_xlsx(table: pd.DataFrame, path: str | Path) -> None:
     book.save(path)
 
 
-HEADER = ["layer", "kind", "inputs", "channels", "groups", "params", "kernel", "stride", "dilation"]  # A to I
-HEADER += [
-    "padding before",
-    "padding after",
-    "k_eff",
-    "size",
-    "jump",
-    "first",
-    "last",
-    "rf",
-    "start",
-]  # J to R
+# The columns A to I, then J to R.
+HEADER = ["layer", "kind", "inputs", "channels", "groups", "params", "kernel", "stride", "dilation"]
+HEADER += ["padding before", "padding after", "k_eff", "size", "jump", "first", "last", "rf", "start"]
 
 
 def _sheet(table: pd.DataFrame, axis: int) -> list[list]:
@@ -469,7 +459,7 @@ def _line(row: dict, n: int, axis: int) -> list:
         *(f"=MAX({size})" if whole else kernel, stride, dilation, sides[2 * axis], sides[2 * axis + 1]),
         f"=I{n}*(G{n}-1)+1",
         f"=INT((MAX({size})+J{n}+K{n}-L{n})/H{n})+1",
-        f"=IF(MAX({jump})=MIN({jump}),MAX({jump})*H{n},NA())",
+        f"=IF(OR(MAX({size})=1,MAX({jump})=MIN({jump})),MAX({jump})*H{n},NA())",
         f"=MIN({first})-J{n}*N{n}/H{n}",
         f"=MAX({last})+(L{n}-1-J{n})*N{n}/H{n}",
         f"=P{n}-O{n}+1",
@@ -512,10 +502,11 @@ def gradient_receptive_field(model: nn.Module, input_size: Sequence[int] = (3, 3
     return tuple((window[1] - window[0] + 1).tolist())
 
 
+@torch.enable_grad()
 def _gradient_window(model: nn.Module, input_size: Sequence[int]) -> np.ndarray:
     """Return ((top, left), (bottom, right)) of the first unit's window, measured at a central unit and moved back."""
-    image = _black(model, input_size).double().requires_grad_() + 0
-    model = copy.deepcopy(model).double()
+    image = _black(model, input_size).to("cpu", torch.double).requires_grad_() + 0
+    model = copy.deepcopy(model).to("cpu", torch.double)
     for name, parameter in model.named_parameters():
         value = 1 / parameter[0].numel() if parameter.ndim > 1 else float(not name.endswith("bias"))
         nn.init.constant_(parameter.requires_grad_(False), value)
@@ -541,9 +532,10 @@ def _unit_gradient(model: nn.Module, images: Tensor, made: int) -> tuple[np.ndar
         (gradient,) = torch.autograd.grad(trace.kept[..., row, column].sum(), images, allow_unused=True)
     if gradient is None or not gradient.any():
         raise BadInput("No gradient of the central unit comes back to the image; build the network without no_grad.")
-    return gradient.abs().mean((0, 1)).cpu().numpy(), unit * trace.maps[trace.kept].jump
+    return gradient.abs().mean((0, 1)).cpu().double().numpy(), unit * trace.maps[trace.kept].jump
 
 
+@torch.enable_grad()
 def effective_receptive_field(model: nn.Module, images: Tensor) -> np.ndarray:
     """Return how much the central unit of the last map before global pooling heeds each pixel, (H, W), largest 1.
 
@@ -555,10 +547,9 @@ def effective_receptive_field(model: nn.Module, images: Tensor) -> np.ndarray:
         raise BadInput(
             "An effective receptive field is measured on images; give a tensor (N, channels, height, width)."
         )
-    with torch.enable_grad():
-        black = _black(model, images.shape[1:]).requires_grad_() + 0
-        made = _follow(model, black, _Trace(black)).made
-        gradient, _ = _unit_gradient(model, images.to(black), made)
+    black = _black(model, images.shape[1:]).requires_grad_() + 0
+    made = _follow(model, black, _Trace(black)).made
+    gradient, _ = _unit_gradient(model, images.to(black), made)
     return gradient / gradient.max()
 
 

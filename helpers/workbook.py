@@ -127,7 +127,7 @@ def _run_notebook(stem: str, values: dict[str, Value], folder: Path, waiting: li
             kernel_name="python3",
             kernel_manager_class=Kernel,
             coalesce_streams=True,  # what is printed is one output, however the kernel happened to send it
-            extra_arguments=["--log-level=ERROR"],  # no warning of each kernel on how it is connected
+            extra_arguments=["--log-level=CRITICAL"],  # kernels tell the terminal how they connect and end
             cwd=folder,
             progress_bar={"desc": stem, "disable": None, "leave": False},
         )

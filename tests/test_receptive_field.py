@@ -420,6 +420,14 @@ def test_the_spreadsheet_shows_branches_whose_jumps_no_longer_agree(tmp_path):
     assert "#N/A" in str(line[1]) and "#N/A" in str(line[2])
 
 
+def test_the_spreadsheet_joins_pools_of_different_jumps(tmp_path):
+    early = nn.Sequential(conv(padding=1), nn.AdaptiveAvgPool2d(1))
+    late = nn.Sequential(conv(stride=2, padding=1), nn.AdaptiveAvgPool2d(1))
+    table = layer_table(nn.Sequential(stem(), Concatenate(early, late), conv(1, channels=(8, 10))))
+    to_xlsx(table, tmp_path / "table.xlsx")
+    assert columns(tmp_path / "table.xlsx") == expected(table)
+
+
 def test_a_rectangular_table_has_a_sheet_for_each_axis(tmp_path):
     def network(stride):
         return nn.Sequential(conv((3, 5), stride, (1, 0), channels=(3, 4)), nn.ZeroPad2d((3, 1, 0, 0)), conv(), head())
@@ -484,8 +492,9 @@ def test_nothing_is_left_behind():
     network[1].eval()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     modes, generator = [m.training for m in network.modules()], torch.get_rng_state()
-    layer_table(network), total(network), gradient_receptive_field(network)
-    effective_receptive_field(network, torch.ones(2, 3, 32, 32))
+    with torch.no_grad():
+        layer_table(network), total(network), gradient_receptive_field(network)
+        effective_receptive_field(network, torch.ones(2, 3, 32, 32))
     assert torch.equal(torch.get_rng_state(), generator)
     assert [m.training for m in network.modules()] == modes and len(set(modes)) == 2
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
@@ -569,6 +578,7 @@ REFUSED = {
     ),
     "a map written in parts": (Apply(overwritten), "'copy'"),
     "a part changed in place": (Apply(lambda x, layer: (y := layer(x), y[:, :2].add_(x[:, :2]))[0], stem()), "'add_"),
+    "a row spread over the height": (Apply(lambda x: x + x[:, :, :1]), "'add'"),
     "an output from elsewhere": (Apply(lambda x: torch.ones(2, 10)), "output"),
     "numpy": (Apply(lambda x: torch.tensor(x.numpy())), "output"),
 }

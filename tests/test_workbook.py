@@ -255,8 +255,10 @@ def test_ctrl_c_ends_the_kernel_and_leaves_no_whole_run(toy, monkeypatch, capsys
         os.kill(os.getpid(), signal.SIGINT)
 
     kernels = []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     threading.Thread(target=interrupt, daemon=True).start()
     status, _ = failing_run(toy, f"import os, time; {started}; time.sleep(60)", monkeypatch)
+    signal.signal(signal.SIGINT, before)
     assert status == 130
     assert "interrupted" in capsys.readouterr().err
     with pytest.raises(ProcessLookupError):
