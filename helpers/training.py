@@ -58,11 +58,8 @@ def fit(
     keep_freed_memory()
     model.to(device, memory_format=torch.channels_last)
     optimizer = make_optimizer(model, recipe)
-    history = History()
-    if run_dir and resume and (state := load_state(Path(run_dir), config)):
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        history.rows = state["rows"]
+    history = History(_resumed(Path(run_dir), config, model, optimizer) if run_dir and resume else [])
+    if history.rows:
         log(f"resumed after epoch {len(history.rows)} of {recipe.epochs}")
     workers = (0 if device.type == "cpu" else 2) if workers is None else workers
     for epoch in range(len(history.rows), recipe.epochs):
@@ -81,6 +78,16 @@ def fit(
     if run_dir:
         save_weights(Path(run_dir), model, {"config": config, "last_epoch": history.rows[-1]})
     return history
+
+
+def _resumed(run_dir: Path, config: dict, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[dict]:
+    """Put model and optimiser in the state of the run's last whole epoch; return its rows, none for a new folder."""
+    state = load_state(run_dir, config)
+    if state is None:
+        return []
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["rows"]
 
 
 def train_epoch(model, optimizer, data: ImageSet, recipe: Recipe, seed: int, epoch: int, workers: int = 0) -> dict:
