@@ -41,6 +41,20 @@ def readme(args: argparse.Namespace) -> None:
     publish.readme()
 
 
+def check(args: argparse.Namespace) -> int:
+    """Check a network against the challenge's constraints; the status is 1 when one of them is not met."""
+    from helpers import assignment, recipes
+
+    model = assignment.load_network(args.network)
+    recipe = recipes.recipe_named(args.recipe) if args.recipe else recipes.RECIPES.get(args.network)
+    if args.augmentation:
+        recipe = assignment.load_object(args.augmentation)
+        recipe = recipe() if callable(recipe) and not hasattr(recipe, "transforms") else recipe
+    table = assignment.check(model, recipe, args.accuracy)
+    print(assignment.told(table))
+    return 0 if table.passed.all() else 1
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser; a command's help is its function's docstring."""
     top = argparse.ArgumentParser("workbook", description="Run, check and publish the workbook's notebooks.")
@@ -61,6 +75,11 @@ def parser() -> argparse.ArgumentParser:
     command(render).add_argument("run", nargs="?", help="the run's folder; without it the newest full run")
     command(links).add_argument("repository", nargs="?", metavar="OWNER/REPO", help="the new address on GitHub")
     command(readme)
+    check_parser = command(check)
+    check_parser.add_argument("network", metavar="MODULE:FACTORY", help="such as my_network.py:Net, or dilated_193k")
+    check_parser.add_argument("--recipe", help="the recipe whose augmentation is checked, by name")
+    check_parser.add_argument("--augmentation", metavar="MODULE:NAME", help="an albumentations Compose of your own")
+    check_parser.add_argument("--accuracy", type=float, help="test accuracy in percent")
     return top
 
 

@@ -32,13 +32,27 @@ def shift_scale_rotate(shift: float = 0.0625, scale: float = 0.1, degrees: float
         return A.ShiftScaleRotate(shift, scale, degrees, border_mode=cv2.BORDER_REFLECT_101, p=p)
 
 
-def coarse_dropout(mean: Channels = CIFAR10_MEAN, size: int = 16, p: float = 0.5) -> A.CoarseDropout:
-    """Cover one square of `size` pixels with the data set's mean colour.
+def coarse_dropout(size: int = 16, p: float = 0.5, fill: Channels = CIFAR10_MEAN) -> A.CoarseDropout:
+    """Cover one square of `size` pixels with a colour, values in [0, 1]: the data set's mean says nothing.
 
     Source: DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout (2017).
     """
-    fill = tuple(255 * value for value in mean)  # in grey levels, since Normalize comes later
-    return A.CoarseDropout((1, 1), (size, size), (size, size), fill=fill, p=p)
+    grey_levels = tuple(255 * value for value in fill)  # since Normalize comes later
+    return A.CoarseDropout((1, 1), (size, size), (size, size), fill=grey_levels, p=p)
+
+
+def pad_crop(pad: int = 4, side: int = 32) -> list[A.BasicTransform]:
+    """Pad every border with black and cut out a random square of the old size: a shift by up to `pad` pixels.
+
+    Source: He et al., Deep Residual Learning (2016), section 4.2.
+    """
+    wide = side + 2 * pad
+    return [A.PadIfNeeded(wide, wide, border_mode=cv2.BORDER_CONSTANT, fill=0), A.RandomCrop(side, side)]
+
+
+def colour() -> list[A.BasicTransform]:
+    """Add up to 10, 10 and 15 grey levels to red, green and blue; change brightness and contrast by up to a fifth."""
+    return [A.RGBShift(10, 10, 15, p=0.4), A.RandomBrightnessContrast(0.2, 0.2, p=0.5)]
 
 
 def pipeline(*transforms: A.BasicTransform, mean: Channels = CIFAR10_MEAN, std: Channels = CIFAR10_STD) -> A.Compose:
@@ -46,19 +60,34 @@ def pipeline(*transforms: A.BasicTransform, mean: Channels = CIFAR10_MEAN, std: 
     return A.Compose([*transforms, A.Normalize(mean, std), ToTensorV2()], strict=True)
 
 
-def flip_ssr_cutout(mean: Channels = CIFAR10_MEAN, std: Channels = CIFAR10_STD) -> A.Compose:
+def flip_ssr_cutout(**normalisation: Channels) -> A.Compose:
     """The course's three transforms: horizontal flip, shift-scale-rotate, one 16x16 hole of the mean colour."""
-    return pipeline(flip(), shift_scale_rotate(), coarse_dropout(mean), mean=mean, std=std)
+    return pipeline(flip(), shift_scale_rotate(), coarse_dropout(), **normalisation)
 
 
-def no_augmentation(mean: Channels = CIFAR10_MEAN, std: Channels = CIFAR10_STD) -> A.Compose:
-    """Normalise only: what evaluation sees."""
-    return pipeline(mean=mean, std=std)
+def flip_ssr_cutout_colour(**normalisation: Channels) -> A.Compose:
+    """The course's three, as compact_135k has them, with shifts of colour, brightness and contrast.
+
+    Its fill of 0.45 is the mean of values in [0, 1]; in grey levels, as the hole is cut, it would be black. Here it is
+    the mean.
+    """
+    geometry = flip(p=0.1), shift_scale_rotate(0.05, 0.05, 15, p=0.5)
+    return pipeline(*geometry, coarse_dropout(), *colour(), **normalisation)
+
+
+def pad_crop_cutout(**normalisation: Channels) -> A.Compose:
+    """Pad to 40x40, crop 32x32, cut out; the hole, 8x8 in every second image, was not stated and is chosen here."""
+    return pipeline(*pad_crop(), coarse_dropout(8), **normalisation)
 
 
 AUGMENTATIONS: dict[str, Callable[..., A.Compose]] = {
-    "none": no_augmentation,
+    "none": pipeline,
+    "flip": lambda **normalisation: pipeline(flip(), **normalisation),
+    "shift_scale_rotate": lambda **normalisation: pipeline(shift_scale_rotate(), **normalisation),
+    "coarse_dropout": lambda **normalisation: pipeline(coarse_dropout(), **normalisation),
     "flip_ssr_cutout": flip_ssr_cutout,
+    "flip_ssr_cutout_colour": flip_ssr_cutout_colour,
+    "pad_crop_cutout": pad_crop_cutout,
 }
 
 
@@ -67,6 +96,25 @@ def augmentation(name: str, mean: Channels = CIFAR10_MEAN, std: Channels = CIFAR
     if name not in AUGMENTATIONS:
         raise BadInput(f"There is no augmentation {name!r}. {nearest(name, AUGMENTATIONS)}")
     return AUGMENTATIONS[name](mean=mean, std=std)
+
+
+def applied(compose: A.Compose) -> list[tuple[A.BasicTransform, float]]:
+    """Return a pipeline's transforms in order, each with its probability of being applied to an image.
+
+    Looks into Compose, Sequential and OneOf; raises BadInput for another nested group, and for what is no pipeline.
+    """
+    if not isinstance(compose, A.BaseCompose):
+        raise BadInput(f"A pipeline is an albumentations Compose, {type(compose).__name__} is not; build one.")
+    if not isinstance(compose, (A.Compose, A.Sequential, A.OneOf)):
+        raise BadInput(f"The pipeline nests {type(compose).__name__}; accepted are Compose, Sequential and OneOf.")
+    shares = compose.transforms_ps if isinstance(compose, A.OneOf) else [1] * len(compose.transforms)
+    found = []
+    for part, share in zip(compose.transforms, shares, strict=True):
+        if isinstance(part, A.BaseCompose):
+            found += [(transform, compose.p * share * p) for transform, p in applied(part)]
+        else:  # OneOf takes a transform's p for its share, and then applies it for certain
+            found.append((part, compose.p * (share if isinstance(compose, A.OneOf) else part.p)))
+    return found
 
 
 def augment_image(compose: A.Compose, image: np.ndarray, *, seed: int, epoch: int, index: int) -> Tensor | np.ndarray:

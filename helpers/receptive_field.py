@@ -34,8 +34,9 @@ from helpers.errors import BadInput
 
 Pair = Sequence[int] | np.ndarray  # of the height and of the width
 HEIGHT_WIDTH, ONES, ZEROS = (-2, -1), (1, 1), (0, 0)
+NO_WINDOW = (1, 1, 1, 0, 1)  # kernel, stride, dilation, padding and groups of a fully connected layer
 COLUMNS = ["layer", "kind", "kernel", "stride", "dilation", "padding", "groups"]
-COLUMNS += ["output", "params", "jump", "rf", "start", "inputs"]
+COLUMNS += ["output", "params", "jump", "rf", "start", "inputs", "channels_in"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,9 @@ class _Trace(TorchDispatchMode):
         self.maps[image] = _Map(np.array(image.shape[-2:]), one, zero, zero)
         self.rows: list[dict] = []
         self.running: list[tuple[str, nn.Module]] = []
-        self.counted: dict[int, Tensor] = {}  # parameters in the table so far; held, so that ids stay unique
+        self.counted: dict[
+            int, Tensor
+        ] = {}  # parameters in the table so far, by address; held, so that it stays theirs
         self.done, self.keep, self.kept = 0, keep, None if keep else image
 
     @classmethod
@@ -98,6 +101,9 @@ class _Trace(TorchDispatchMode):
     def follow(self, func, name: str, args: tuple, kwargs: dict, maps: list[_Map], out: Tensor) -> _Map:
         """Return the map that `out` is, given the maps of the tensors that the operation has read."""
         positions = {dim for m in maps for dim in m.dims}
+        if not positions and name in ("addmm", "mm") and len(maps) == 1:
+            *bias, features, weight = args[:3]
+            return self.row("Linear", maps[0], out, NO_WINDOW, features.shape[1], self.parameters(weight, *bias))
         if not positions and (name != "convolution" or out.ndim != 4):
             return self.merged(name, maps, out)
         schema = func._schema.arguments
@@ -145,7 +151,7 @@ class _Trace(TorchDispatchMode):
 
     def slid(
         self, kind: str, m: _Map, out: Tensor, kernel: Pair = ONES, stride: Pair = ONES, dilation: Pair = ONES,
-        before: Pair = ZEROS, after: Pair = ZEROS, groups: int = 1, params: int = 0
+        before: Pair = ZEROS, after: Pair = ZEROS, groups: int = 1, channels_in: int = 0, params: int = 0
     ) -> _Map:  # fmt: skip
         """Write the row of a sliding window with padding before and after; ceil_mode counts as padding after."""
         kernel, stride, dilation, before = map(np.array, (kernel, stride, dilation, before))
@@ -160,20 +166,29 @@ class _Trace(TorchDispatchMode):
             last=m.last + (reach - before) * m.jump,
             unpooled=m.unpooled if (kernel == 1).all() else None,  # a window sees a map again
         )
-        return self.row(kind, moved, out, (*map(_plain, (kernel, stride, dilation)), padding, groups), params)
+        window = (*map(_plain, (kernel, stride, dilation)), padding, groups)
+        return self.row(kind, moved, out, window, channels_in or out.shape[-3], params)
 
-    def pooled(self, kind: str, m: _Map, out: Tensor) -> _Map:
+    def pooled(self, kind: str, m: _Map, x: Tensor, out: Tensor) -> _Map:
         """Write the row of a layer that sees its whole map."""
         last = m.last + (m.size - 1) * m.jump
         pooled = replace(m, size=np.ones(2, int), last=last, dims=(), unpooled=m.before_pooling())
-        return self.row(kind, pooled, out, (_plain(m.size), 1, 1, 0, 1))
+        channels = x.shape[1:].numel() // int(m.size.prod())
+        return self.row(kind, pooled, out, (_plain(m.size), 1, 1, 0, 1), channels)
 
-    def row(self, kind: str, m: _Map, out: Tensor, window: tuple, params: int = 0) -> _Map:
+    def parameters(self, *tensors: Tensor | None) -> int:
+        """Return how many numbers these hold that no earlier row has counted."""
+        new = {tensor.data_ptr(): tensor for tensor in tensors if tensor is not None}
+        new = {address: tensor for address, tensor in new.items() if address not in self.counted}
+        self.counted |= new
+        return sum(tensor.numel() for tensor in new.values())
+
+    def row(self, kind: str, m: _Map, out: Tensor, window: tuple, channels_in: int, params: int = 0) -> _Map:
         path, module = self.running[-1]
         layer = ".".join(filter(None, [path, "" if _is_layer(module) else kind.lower().replace(" ", "_")]))
         output = (out.shape[1:].numel() // int(m.size.prod()), *m.size.tolist())
         seen = map(_plain, (m.jump, m.rf, (m.first + m.last) / 2))
-        values = [layer, kind, *window, output, params, *seen, m.rows]
+        values = [layer, kind, *window, output, params, *seen, m.rows, channels_in]
         self.rows.append(dict(zip(COLUMNS, values, strict=True)))
         return replace(m, rows=(len(self.rows) - 1,))
 
@@ -192,10 +207,8 @@ def _convolution(trace: _Trace, name: str, given: dict, x: Tensor, m: _Map, out:
     weight, bias, padding = given["weight"], given["bias"], _pair(given["padding"])
     if given["transposed"] or out.ndim != 4 or not (m.dims or {*weight.shape[2:], *out.shape[2:]} == {1}):
         trace.refuse("transposed convolution" if given["transposed"] else f"convolution to {tuple(out.shape[1:])}")
-    new = {id(p): p for p in (weight, bias) if p is not None and id(p) not in trace.counted}
-    trace.counted |= new
     window = weight.shape[2:], _pair(given["stride"]), _pair(given["dilation"]), padding, padding, given["groups"]
-    return trace.slid("Conv2d", m, out, *window, params=sum(p.numel() for p in new.values()))
+    return trace.slid("Conv2d", m, out, *window, x.shape[1], trace.parameters(weight, bias))
 
 
 def _pool(trace: _Trace, name: str, given: dict, x: Tensor, m: _Map, out: Tensor) -> _Map:
@@ -209,7 +222,7 @@ def _pool(trace: _Trace, name: str, given: dict, x: Tensor, m: _Map, out: Tensor
 
 def _adaptive_pool(trace: _Trace, name: str, given: dict, x: Tensor, m: _Map, out: Tensor) -> _Map:
     if out.shape[-2:] == (1, 1):
-        return trace.pooled("global pool", m, out)
+        return trace.pooled("global pool" if "avg" in name else "global max pool", m, x, out)
     window, rest = np.divmod(m.size, out.shape[-2:])
     if rest.any():
         trace.refuse(f"{name} with windows of unequal size")
@@ -223,7 +236,9 @@ def _reduction(trace: _Trace, name: str, given: dict, x: Tensor, m: _Map, out: T
     gone = {_from_end(dim, x.ndim) for dim in dims}
     left = [dim for dim in m.dims if dim not in gone]
     if m.dims and not left:
-        return trace.pooled("global pool", m, out)
+        return trace.pooled(
+            "global pool" if name in ("mean", "sum") else f"global {name.removeprefix('a')} pool", m, x, out
+        )
     shift = 0 if given.get("keepdim") else 1
     return replace(m, dims=tuple(dim + shift * sum(g > dim for g in gone) for dim in left))
 
@@ -260,7 +275,7 @@ def _reshape(trace: _Trace, name: str, given: dict, x: Tensor, m: _Map, out: Ten
     if m.size.max() == 1:
         return replace(m, dims=(), unpooled=m.before_pooling())
     if out.ndim == 2 and len(out) == len(x):
-        return trace.pooled("flatten", m, out)
+        return trace.pooled("flatten", m, x, out)
     if m.dims != HEIGHT_WIDTH or out.shape[-1] != m.size.prod():
         trace.refuse(name)
     return replace(m, dims=(-1,))
@@ -367,29 +382,33 @@ def _black(model: nn.Module, input_size: Sequence[int]) -> Tensor:
 
 
 def layer_table(model: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> pd.DataFrame:
-    """Return a row for each layer that moves or widens the window, in the order in which they run.
+    """Return a row for each layer that moves or widens the window or is fully connected, in the order they run.
 
     Numbers are whole where height and width agree, else tuples (height, width).
 
     layer: path of the module; for a functional call the path of the module that makes it, and the call.
-    kind: Conv2d, MaxPool2d, AvgPool2d, Adaptive…, pad, crop; "global pool" for any pooling of a whole map, an
-        AvgPool2d of its size included; "flatten" for a map of several units laid out for a fully connected layer.
+    kind: Conv2d, MaxPool2d, AvgPool2d, Adaptive…, pad, crop, Linear; "global pool" for the average of a whole map, an
+        AvgPool2d of its size included, "global max pool" and so on for what is no average; "flatten" for a map of
+        several units laid out for a fully connected layer.
     kernel, stride, dilation, groups: the layer's own; of a global pool or flatten, the kernel is the map's size.
     padding: p on all four sides, (height, width), or (top, bottom, left, right) with what ceil_mode adds.
     output: (channels, height, width).
-    params: weight and bias of a convolution; 0 where an earlier row has counted them.
+    params: weight and bias; 0 where an earlier row has counted them.
     jump, rf: of the output, in pixels; from a global pool on, rf counts it in.
     start: the centre of the first unit's window, in pixels from the centre of the image's first pixel.
     inputs: the rows that feed this one, several where branches meet; -1 is the image.
+    channels_in: channels of the layer's input.
 
+    `attrs` has the input_size and, as output_rows, the rows that feed the network's output.
     Raises `BadInput` for what is not followed, for branches whose jumps differ, for an input that does not fit.
     """
     image = _black(model, input_size)
     trace = _Trace(image)
     with torch.no_grad():
-        _name_global_pools(trace.rows, _follow(model, image, trace))
+        output = _follow(model, image, trace)
+    _name_global_pools(trace.rows, output)
     table = pd.DataFrame(trace.rows, columns=COLUMNS)
-    table.attrs["input_size"] = tuple(input_size)
+    table.attrs = {"input_size": tuple(input_size), "output_rows": output.rows}
     return table
 
 
@@ -452,7 +471,7 @@ def _line(row: dict, n: int, axis: int) -> list:
     kernel, stride, dilation = (np.broadcast_to(row[key], 2).tolist()[axis] for key in HEADER[6:9])
     padding = row["padding"]
     sides = padding if np.size(padding) == 4 else np.broadcast_to(padding, 2).repeat(2).tolist()
-    whole = row["kind"] in ("global pool", "flatten")
+    whole = row["kind"].startswith("global") or row["kind"] == "flatten"
     names = ", ".join("image" if i < 0 else f"line {i + 3}" for i in row["inputs"])
     return [
         *(row["layer"], row["kind"], names, row["output"][0], row["groups"], row["params"]),
@@ -468,10 +487,10 @@ def _line(row: dict, n: int, axis: int) -> list:
 
 
 class _Summing(TorchFunctionMode):
-    """Makes layers sums with positive weights: max-pools add up; norms and summaries of a whole map are cut."""
+    """Makes layers sums with positive weights: max-pools add up; norms, dropout and summaries of whole maps are cut."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func in (F.batch_norm, F.group_norm, F.instance_norm, F.layer_norm):
+        if func in (F.batch_norm, F.group_norm, F.instance_norm, F.layer_norm, F.dropout, F.dropout2d):
             return args[0]
         if func in (F.max_pool2d, torch.max_pool2d):
             return _sum_pool(*args, **(kwargs or {}))

@@ -9,7 +9,8 @@ import pandas as pd
 from helpers.data import CIFAR10_MEAN, CIFAR10_STD
 from helpers.errors import BadInput, nearest
 
-OPTIMIZERS = ("adamw", "sgd")
+OPTIMIZERS = ("adamw", "adam", "sgd")
+SCHEDULES = ("triangular", "one_cycle")
 
 
 def _entry(meaning: str, **kwargs):
@@ -23,21 +24,26 @@ class Recipe:
     network: str = _entry("its name in MODELS")
     epochs: int = _entry("passes over the training images")
     batch_size: int = _entry("images a step, at most")
-    optimizer: str = _entry("adamw (decoupled weight decay), or sgd (Nesterov momentum)", default="sgd")
+    optimizer: str = _entry("adamw (decoupled weight decay), adam, or sgd (Nesterov momentum)", default="sgd")
     peak_lr: float = _entry("the highest learning rate of the schedule")
-    warmup: float = _entry("share of the steps on which the learning rate rises from 0 to its peak", default=0.2)
-    momentum: float = _entry("of SGD; the first beta of AdamW", default=0.9)
+    schedule: str = _entry("triangular (straight lines), or one_cycle (half cosines)", default="triangular")
+    warmup: float = _entry("share of the steps on which the learning rate rises to its peak", default=0.2)
+    momentum: float = _entry("of SGD; the first beta of Adam and AdamW", default=0.9)
     weight_decay: float = _entry("L2 penalty on convolution and linear weights only", default=5e-4)
     label_smoothing: float = _entry("share of the target spread over all classes", default=0.0)
+    dropout: float | None = _entry("rate of the network's dropout layers; None leaves their own", default=None)
     augmentation: str = _entry("its name in AUGMENTATIONS", default="flip_ssr_cutout")
     mean: tuple[float, float, float] = _entry("subtracted from each channel, values in [0, 1]", default=CIFAR10_MEAN)
     std: tuple[float, float, float] = _entry("each channel is divided by it", default=CIFAR10_STD)
 
     def __post_init__(self):
-        if self.optimizer not in OPTIMIZERS:
-            raise BadInput(f"There is no optimizer {self.optimizer!r}. {nearest(self.optimizer, OPTIMIZERS)}")
+        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            if (value := getattr(self, name)) not in known:
+                raise BadInput(f"There is no {name} {value!r}. {nearest(value, known)}")
         for name, kind, low, high in _LIMITS:
             value = getattr(self, name)
+            if name == "dropout" and value is None:
+                continue
             number = isinstance(value, (int, float) if kind is float else int) and not isinstance(value, bool)
             if not number or not low <= value <= high:
                 wanted = "a whole number" if kind is int else "a number"
@@ -61,24 +67,51 @@ _LIMITS = [  # field, kind, least, most
     ("momentum", float, 0, 0.9999),
     ("weight_decay", float, 0, 1),
     ("label_smoothing", float, 0, 0.99),
+    ("dropout", float, 0, 0.99),
 ]
 
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+# What the authors of each answer stated is listed in PUBLISHED; every other value was chosen here.
 RECIPES: dict[str, Recipe] = {
-    # Published: 100 epochs of 49 steps, hence batches of 1,024. Chosen here: the optimiser and its rates.
-    "dilated_193k": Recipe(network="dilated_193k", epochs=100, batch_size=1024, optimizer="adamw", peak_lr=0.01),
-}
+    "mobilenet_c40": Recipe(network="mobilenet_c40", epochs=25, batch_size=128, peak_lr=0.1),
+    # 49 steps an epoch were printed, hence batches of 1,024.
+    "dilated_193k": Recipe(
+        network="dilated_193k", epochs=100, batch_size=1024, optimizer="adamw", peak_lr=0.01, dropout=0.05
+    ),
+    "mini_resnet": Recipe(
+        network="mini_resnet", epochs=24, batch_size=128, optimizer="adam", peak_lr=0.01, schedule="one_cycle",
+        warmup=0.3, weight_decay=0.0, augmentation="pad_crop_cutout",
+    ),
+    # 391 training batches of 128 were printed.
+    "wide_2m": Recipe(network="wide_2m", epochs=20, batch_size=128, peak_lr=0.05),
+    # 85 % were reached "consistently" after epoch 43; how many were trained was not stated.
+    "compact_135k": Recipe(
+        network="compact_135k", epochs=50, batch_size=512, optimizer="adamw", peak_lr=0.01, dropout=0.02,
+        augmentation="flip_ssr_cutout_colour", **IMAGENET,
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Published:
-    """What the authors of an answer to the challenge reported: test accuracy in % after so many epochs."""
+    """What the authors of an answer reported: test accuracy in %, after how many epochs, and which recipe fields."""
 
-    accuracy: float
+    accuracy: float | None
     epochs: int
+    stated: tuple[str, ...]
+
+    def __str__(self) -> str:
+        reached = "no figure" if self.accuracy is None else f"{self.accuracy:.2f} %"
+        return f"{reached} ({self.epochs} epochs)"
 
 
 PUBLISHED: dict[str, Published] = {
-    "dilated_193k": Published(accuracy=86.15, epochs=100),
+    "mobilenet_c40": Published(84.64, 25, ("epochs", "augmentation")),
+    "dilated_193k": Published(86.15, 100, ("epochs", "batch_size")),
+    "mini_resnet": Published(None, 24, ("epochs", "optimizer", "schedule", "augmentation")),
+    "wide_2m": Published(73.20, 20, ("epochs", "batch_size")),  # the best epoch's
+    "compact_135k": Published(85.00, 43, ("batch_size", "dropout", "augmentation", "mean", "std")),  # "at least"
 }
 
 

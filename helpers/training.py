@@ -1,5 +1,6 @@
 """fit(): one loop for every network and every recipe."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -57,6 +58,7 @@ def fit(
     device = pick_device(device)
     keep_freed_memory()
     model.to(device, memory_format=torch.channels_last)
+    set_dropout(model, recipe.dropout)
     optimizer = make_optimizer(model, recipe)
     history = History(_resumed(Path(run_dir), config, model, optimizer) if run_dir and resume else [])
     if history.rows:
@@ -130,19 +132,28 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         {"params": weights, "weight_decay": recipe.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.peak_lr, betas=(recipe.momentum, 0.999))
-    return torch.optim.SGD(groups, lr=recipe.peak_lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.peak_lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
+    return kind(groups, lr=recipe.peak_lr, betas=(recipe.momentum, 0.999))
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """Return the learning rate of a step: a straight rise to the peak, then a straight fall towards zero.
+    """Return the learning rate of a step, which rises to the peak and falls again.
 
-    Source: Smith and Topin, Super-Convergence (2018), section 3, without the last, flat part.
+    triangular: straight lines from and towards zero (Smith and Topin, Super-Convergence, 2018, section 3, without
+    its last, flat part). one_cycle: half cosines from peak/25 up and down to peak/250,000, as PyTorch's OneCycleLR,
+    whose momentum cycle is left out.
     """
-    done = (step + 1) / (steps + 1)  # never 0 nor 1, so that neither the first step nor the last is lost
-    rise = done / recipe.warmup if recipe.warmup else 1.0
-    return recipe.peak_lr * min(rise, (1 - done) / (1 - recipe.warmup))
+    if recipe.schedule == "triangular":
+        done = (step + 1) / (steps + 1)  # never 0 nor 1, so that neither the first step nor the last is lost
+        rise = done / recipe.warmup if recipe.warmup else 1.0
+        return recipe.peak_lr * min(rise, (1 - done) / (1 - recipe.warmup))
+    top = recipe.warmup * steps - 1
+    rising = step <= top
+    done = (step / top if top else 1.0) if rising else (step - top) / (steps - 1 - top)
+    start, end = (1 / 25, 1.0) if rising else (1.0, 1 / 250_000)
+    return recipe.peak_lr * (end + (start - end) * (1 + math.cos(math.pi * done)) / 2)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> float:
@@ -150,6 +161,13 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> float:
     for group in optimizer.param_groups:
         group["lr"] = rate
     return rate
+
+
+def set_dropout(model: nn.Module, rate: float | None) -> None:
+    """Give every dropout layer, elementwise or of whole channels, this rate; None leaves them as they are."""
+    for layer in model.modules():
+        if isinstance(layer, (nn.Dropout, nn.Dropout2d)) and rate is not None:
+            layer.p = rate
 
 
 def epoch_line(row: dict, epochs: int) -> str:

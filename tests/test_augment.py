@@ -7,12 +7,14 @@ from helpers.augment import (
     AUGMENTATIONS,
     augment_image,
     augmentation,
-    coarse_dropout,
+    colour,
     flip,
+    pad_crop,
     shift_scale_rotate,
 )
 from helpers.data import CIFAR10_MEAN
 from helpers.errors import BadInput
+from helpers.recipes import RECIPES
 
 KEY = {"seed": 3, "epoch": 1, "index": 7}
 
@@ -21,7 +23,7 @@ KEY = {"seed": 3, "epoch": 1, "index": 7}
 def test_pipeline_gives_normalised_float_channels_first(stand_in, name):
     tensor = augment_image(augmentation(name), stand_in.images[0], **KEY)
     assert tensor.shape == (3, 32, 32) and tensor.dtype == torch.float32
-    assert tensor.min() > -2.2 and tensor.max() < 2.3  # (0 - mean) / std and (1 - mean) / std
+    assert -2.1 < tensor.min() < -0.5 and 0.5 < tensor.max() < 2.2  # (0 - mean) / std and (1 - mean) / std
 
 
 def test_course_pipeline_has_the_three_transforms():
@@ -49,9 +51,13 @@ def test_transforms_fire_independently_of_one_another():
     assert abs(corners.mean(0) - 0.5).max() < 5 * 0.5 / 2000**0.5
 
 
-def test_hole_is_one_square_of_16_filled_with_the_mean():
+@pytest.mark.parametrize("name", ["coarse_dropout", "flip_ssr_cutout", "flip_ssr_cutout_colour"])
+def test_hole_is_one_square_of_16_filled_with_the_mean(name):
+    """Whatever a pipeline normalises by: its hole alone, always on, over a grey image."""
     image = np.full((32, 32, 3), 250, np.uint8)
-    compose, places = A.Compose([coarse_dropout(p=1)]), set()
+    (hole,) = [t for t in augmentation(name).transforms if isinstance(t, A.CoarseDropout)]
+    hole.p = 1
+    compose, places = A.Compose([hole]), set()
     for index in range(50):
         covered = augment_image(compose, image, seed=0, epoch=0, index=index)
         changed = (covered != 250).all(axis=-1)
@@ -60,6 +66,41 @@ def test_hole_is_one_square_of_16_filled_with_the_mean():
         assert np.abs(covered[changed] - 255 * np.array(CIFAR10_MEAN)).max() < 1
         places.add((rows[0], columns[0]))
     assert len(places) > 25  # of 17 x 17
+
+
+def test_pad_and_crop_shifts_by_up_to_four_pixels_over_black(stand_in):
+    image = np.maximum(stand_in.images[0], 1)  # no black of its own
+    compose, shifts = A.Compose(pad_crop()), set()
+    padded = np.pad(image, ((4, 4), (4, 4), (0, 0)))
+    windows = {(y, x): padded[y : y + 32, x : x + 32] for y in range(9) for x in range(9)}
+    for index in range(200):
+        cropped = augment_image(compose, image, seed=0, epoch=0, index=index)
+        shifts.add(next(shift for shift, window in windows.items() if np.array_equal(window, cropped)))
+    assert {0, 8} <= {y for y, _ in shifts} and {0, 8} <= {x for _, x in shifts} and len(shifts) > 60  # of 81
+
+
+def test_colour_moves_each_channel_within_its_limit():
+    image = np.full((4, 4, 3), 128, np.uint8)
+    shift = A.Compose([colour()[0]])
+    moved = np.array([augment_image(shift, image, seed=0, epoch=0, index=i)[0, 0] for i in range(600)]) - 128.0
+    below = [10, 10, 15] - np.abs(moved).max(0)  # shifts are real numbers, cut off to grey levels
+    assert (below >= 0).all() and (below <= 1).all()
+    assert abs((moved != 0).any(1).mean() - 0.4) < 5 * (0.24 / 600) ** 0.5  # a shift by 0 is rare enough
+
+
+def test_compact_135ks_pipeline_has_its_published_parameters():
+    """The meaning that albumentations 1 gave to the published arguments."""
+    compose = augmentation("flip_ssr_cutout_colour", RECIPES["compact_135k"].mean, RECIPES["compact_135k"].std)
+    flip_, ssr, hole, rgb, light, normalise, _ = compose.transforms
+    assert [t.p for t in compose.transforms] == [0.1, 0.5, 0.5, 0.4, 0.5, 1, 1]
+    assert tuple(ssr.rotate) == (-15, 15) and tuple(ssr.translate_percent["x"]) == (-0.05, 0.05)
+    assert tuple(ssr.scale["x"]) == (0.95, 1.05)
+    assert (hole.num_holes_range, hole.hole_height_range, hole.hole_width_range) == ((1, 1), (16, 16), (16, 16))
+    assert [tuple(map(int, limit)) for limit in (rgb.r_shift_limit, rgb.g_shift_limit, rgb.b_shift_limit)] == [
+        (-10, 10), (-10, 10), (-15, 15)
+    ]  # fmt: skip
+    assert tuple(light.brightness_limit) == tuple(light.contrast_limit) == (-0.2, 0.2)
+    assert normalise.mean == (0.485, 0.456, 0.406) and normalise.std == (0.229, 0.224, 0.225)
 
 
 def test_shift_scale_rotate_stays_within_its_limits():

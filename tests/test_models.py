@@ -2,11 +2,12 @@ import re
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from helpers.errors import BadInput
-from helpers.models import MODELS, build, evaluating, multiply_adds, parameter_count
-from helpers.models.blocks import ConvBlock, Dropout, SeparableBlock
+from helpers.models import MODELS, AblationNet, build, evaluating, multiply_adds, parameter_count, seeded
+from helpers.models.blocks import BasicBlock, ConvBlock, Dropout, InvertedResidual, Residual, SeparableBlock
 from helpers.summary import summary
 
 AFTER = ("ReLU", "BatchNorm2d", "Dropout")
@@ -46,16 +47,126 @@ def published_rows():
     ]
 
 
+def compact_rows():
+    """The 37 rows of compact_135k's published table."""
+    rows = []
+
+    def convolutions(*printed):
+        rows.extend(("Conv2d", (channels, side, side), parameters) for channels, side, parameters in printed)
+        channels, side, _ = printed[-1]
+        counts = {"ReLU": 0, "BatchNorm2d": 2 * channels, "Dropout": 0}
+        rows.extend((name, (channels, side, side), counts[name]) for name in AFTER)
+
+    convolutions((10, 32, 270))
+    convolutions((24, 32, 2_160))
+    convolutions((32, 30, 6_912), (64, 30, 18_432))
+    convolutions((32, 32, 2_048))
+    convolutions((32, 17, 4_096), (64, 17, 18_432))
+    convolutions((96, 17, 55_296))
+    convolutions((64, 9, 24_576), (64, 9, 576))
+    convolutions((16, 11, 1_024))
+    return [*rows, ("AvgPool2d", (16, 1, 1), 0), ("Conv2d", (10, 1, 1), 160)]
+
+
 def printed_rows(text):
     lines = re.findall(r"(\w+)-(\d+)\s+\[-1, ([\d, ]+)\]\s+([\d,]+)", text)
     assert [int(number) for _, number, _, _ in lines] == list(range(1, len(lines) + 1))
     return [(name, tuple(map(int, shape.split(", "))), int(count.replace(",", ""))) for name, _, shape, count in lines]
 
 
-def test_dilated_193k_is_the_published_network():
-    model = build("dilated_193k")
-    assert printed_rows(summary(model)) == published_rows()
-    assert parameter_count(model) == 193_535
+@pytest.mark.parametrize(
+    ("name", "rows", "parameters"),
+    [("dilated_193k", published_rows(), 193_535), ("compact_135k", compact_rows(), 134_722)],
+)
+def test_network_is_the_published_one_row_by_row(name, rows, parameters):
+    model = build(name)
+    assert printed_rows(summary(model)) == rows
+    assert parameter_count(model) == parameters
+
+
+@pytest.mark.parametrize(("name", "most"), [("mobilenet_c40", 200_000), ("mini_resnet", 200_000)])
+def test_small_networks_stay_below_the_limit(name, most):
+    assert 100_000 < parameter_count(build(name)) < most
+
+
+def test_wide_2m_has_the_published_count_within_a_percent():
+    assert abs(parameter_count(build("wide_2m")) / 2_034_040 - 1) < 0.01
+
+
+def test_mini_resnet_is_the_papers_network_with_projections():
+    """6n + 2 weight layers with n = 2, and two 1x1 projections (He et al., section 4.2)."""
+    layers = [m for m in build("mini_resnet").modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    projections = [m for m in layers if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1)]
+    assert len(layers) - len(projections) == 6 * 2 + 2 and len(projections) == 2
+
+
+def kinds_of(model):
+    return {type(module) for module in model.modules()}
+
+
+def convolutions_of(model):
+    return [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+
+
+def test_mobilenet_c40_has_what_its_authors_named():
+    model = build("mobilenet_c40")
+    strided = [c for c in convolutions_of(model) if c.stride == (2, 2)]
+    assert [c.kernel_size for c in strided] == [(3, 3)] * 3 and nn.MaxPool2d not in kinds_of(model)
+    assert any(c.dilation == (2, 2) for c in convolutions_of(model))
+    assert {nn.AdaptiveAvgPool2d, InvertedResidual, SeparableBlock} <= kinds_of(model)
+
+
+def test_inverted_residual_is_the_papers_block():
+    """Expand, depthwise, project, each with its norm, and no activation after the last (MobileNetV2, table 1)."""
+    block = InvertedResidual(8, 6)
+    names = ["Conv2d", "BatchNorm2d", "ReLU6"] * 2 + ["Conv2d", "BatchNorm2d"]
+    assert [type(layer).__name__ for layer in block] == names
+    assert [c.groups for c in convolutions_of(block)] == [1, 48, 1]
+    reference = torchvision.models.mobilenetv2.InvertedResidual(8, 8, 1, 6).eval()
+    reference.load_state_dict(dict(zip(reference.state_dict(), block.state_dict().values(), strict=True)))
+    images = torch.randn(2, 8, 9, 9)
+    assert torch.allclose(block.eval()(images), reference(images), atol=1e-6)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_basic_block_is_torchvisions(stride):
+    channels = 8 * stride
+    block = BasicBlock(8, channels, stride).eval()
+    downsample = block.shortcut if stride == 2 else None
+    reference = torchvision.models.resnet.BasicBlock(8, channels, stride, downsample).eval()
+    ours, theirs = convolutions_of(block.convolutions), (reference.conv1, reference.conv2)
+    for our, their in zip(ours, theirs, strict=True):
+        their.load_state_dict(our.state_dict())
+    images = torch.randn(2, 8, 6, 6)
+    assert torch.allclose(block(images), reference(images), atol=1e-6)
+
+
+def test_wide_2ms_switches_each_take_one_ingredient_away():
+    base = build("wide_2m")
+    assert nn.BatchNorm2d in kinds_of(base) and nn.BatchNorm2d not in kinds_of(build("wide_2m", norm=False))
+    for switch, has in (("separable", lambda c: c.groups > 1), ("dilated", lambda c: c.dilation != (1, 1))):
+        assert any(map(has, convolutions_of(base)))
+        assert not any(map(has, convolutions_of(build("wide_2m", **{switch: False}))))
+
+
+CHANGES = {  # of the ablation base: what is there, and no longer after the change (or the other way round)
+    "dilation": ({"dilation": 1}, lambda m: any(c.dilation != (1, 1) for c in convolutions_of(m))),
+    "separable": ({"separable": False}, lambda m: any(c.groups > 1 for c in convolutions_of(m))),
+    "stride": ({"max_pool": True}, lambda m: nn.MaxPool2d not in kinds_of(m)),
+    "gap": ({"gap": False}, lambda m: nn.AdaptiveAvgPool2d in kinds_of(m)),
+    "norm": ({"norm": False}, lambda m: nn.BatchNorm2d in kinds_of(m)),
+    "residual": ({"residual": False}, lambda m: Residual in kinds_of(m)),
+    "no channel dropout": ({"dropout": 0.1, "channel_dropout": True}, lambda m: nn.Dropout2d not in kinds_of(m)),
+}
+
+
+@pytest.mark.parametrize(("changes", "present"), CHANGES.values(), ids=CHANGES)
+def test_ablation_changes_one_ingredient(changes, present):
+    assert present(seeded(AblationNet)) and not present(seeded(AblationNet, **changes))
+    others = [has for other, has in CHANGES.values() if other != changes]
+    assert all(has(seeded(AblationNet, **changes)) for has in others), "and leaves the others alone"
+    with evaluating(seeded(AblationNet, **changes)) as model, torch.no_grad():
+        assert model(torch.randn(2, 3, 32, 32)).shape == (2, 10)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -117,14 +117,15 @@ def test_the_table_of_a_course_network():
         nn.Flatten(),
     )
     table = layer_table(network)
-    assert " ".join(table) == "layer kind kernel stride dilation padding groups output params jump rf start inputs"
+    columns = "layer kind kernel stride dilation padding groups output params jump rf start inputs channels_in"
+    assert " ".join(table) == columns
     assert table.values.tolist() == [
-        ["0.0", "Conv2d", 3, 1, 1, 1, 1, (8, 32, 32), 216, 1, 3, 0, (-1,)],
-        ["1.0", "Conv2d", 3, 1, 1, 1, 8, (8, 32, 32), 80, 1, 5, 0, (0,)],
-        ["1.1", "Conv2d", 1, 1, 1, 0, 1, (12, 32, 32), 108, 1, 5, 0, (1,)],
-        ["2", "Conv2d", (3, 5), 2, 2, (2, 4), 1, (16, 16, 16), 2896, 2, (9, 13), 0, (2,)],
-        ["3", "global pool", 16, 1, 1, 0, 1, (16, 1, 1), 0, 2, (39, 43), 15, (3,)],
-        ["4", "Conv2d", 1, 1, 1, 0, 1, (10, 1, 1), 170, 2, (39, 43), 15, (4,)],
+        ["0.0", "Conv2d", 3, 1, 1, 1, 1, (8, 32, 32), 216, 1, 3, 0, (-1,), 3],
+        ["1.0", "Conv2d", 3, 1, 1, 1, 8, (8, 32, 32), 80, 1, 5, 0, (0,), 8],
+        ["1.1", "Conv2d", 1, 1, 1, 0, 1, (12, 32, 32), 108, 1, 5, 0, (1,), 8],
+        ["2", "Conv2d", (3, 5), 2, 2, (2, 4), 1, (16, 16, 16), 2896, 2, (9, 13), 0, (2,), 12],
+        ["3", "global pool", 16, 1, 1, 0, 1, (16, 1, 1), 0, 2, (39, 43), 15, (3,), 16],
+        ["4", "Conv2d", 1, 1, 1, 0, 1, (10, 1, 1), 170, 2, (39, 43), 15, (4,), 16],
     ]
     assert total(network) == 9, "of 9 by 13, a lower bound holds for the smaller"
     assert total(network, with_pooling=True) == 39
@@ -147,11 +148,12 @@ GLOBAL_POOLING = {
 }
 
 
-@pytest.mark.parametrize("pool", GLOBAL_POOLING.values(), ids=GLOBAL_POOLING)
-def test_global_pooling_is_recognised(pool):
-    network = nn.Sequential(stem(5, padding=2), nn.ReLU(), pool, nn.Flatten(), nn.Linear(4, 10))
+@pytest.mark.parametrize("name", GLOBAL_POOLING)
+def test_global_pooling_is_recognised(name):
+    network = nn.Sequential(stem(5, padding=2), nn.ReLU(), GLOBAL_POOLING[name], nn.Flatten(), nn.Linear(4, 10))
     table = layer_table(network)
-    assert table.kind.tolist() == ["Conv2d", "global pool"]
+    kind = "global pool" if "max" not in name else "global max pool"
+    assert table.kind.tolist() == ["Conv2d", kind, "Linear"]
     assert (table.kernel.iloc[1], table.output.iloc[1], table.rf.iloc[1]) == (32, (4, 1, 1), 5 + 31)
     assert (total(network), total(network, with_pooling=True)) == (5, 36)
 
@@ -159,13 +161,13 @@ def test_global_pooling_is_recognised(pool):
 def test_several_pools_or_a_convolution_as_head_change_nothing():
     both = Concatenate(nn.AdaptiveAvgPool2d(1), nn.AdaptiveMaxPool2d(1))
     network = nn.Sequential(stem(), both, conv(1, channels=(8, 10)), nn.Flatten(), nn.LogSoftmax(1))
-    assert layer_table(network).kind.tolist() == ["Conv2d", "global pool", "global pool", "Conv2d"]
+    assert layer_table(network).kind.tolist() == ["Conv2d", "global pool", "global max pool", "Conv2d"]
     assert (total(network), total(network, with_pooling=True)) == (3, 34)
 
 
 def test_average_pooling_of_a_whole_map_before_another_window_is_not_global():
     network = nn.Sequential(stem(), nn.AvgPool2d(32), conv(padding=1), head())
-    assert layer_table(network).kind.tolist() == ["Conv2d", "AvgPool2d", "Conv2d", "global pool"]
+    assert layer_table(network).kind.tolist() == ["Conv2d", "AvgPool2d", "Conv2d", "global pool", "Linear"]
     assert total(network) == 3 + 31 + 2 * 32
 
 
@@ -178,8 +180,19 @@ def test_a_fully_connected_layer_sees_the_whole_map():
 
 def test_a_map_of_one_unit_is_flattened_without_a_row():
     network = nn.Sequential(stem(32, padding=0), nn.Flatten(), nn.Linear(4, 10))
-    assert layer_table(network).kind.tolist() == ["Conv2d"]
+    assert layer_table(network).kind.tolist() == ["Conv2d", "Linear"]
     assert total(network) == total(network, with_pooling=True) == 32
+
+
+def test_fully_connected_layers_have_rows_with_their_parameters():
+    shared = nn.Linear(16, 16)
+    network = nn.Sequential(stem(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 16, bias=False), shared, shared)
+    rows = layer_table(network)[["layer", "kind", "output", "params", "rf", "channels_in"]].values.tolist()
+    assert rows[2:] == [
+        ["3", "Linear", (16, 1, 1), 4 * 16, 34, 4],
+        ["4", "Linear", (16, 1, 1), 16 * 16 + 16, 34, 16],
+        ["4", "Linear", (16, 1, 1), 0, 34, 16],
+    ]
 
 
 # What has no windows of its own leaves the receptive field alone.
@@ -305,7 +318,8 @@ def built(name, **options):
 def test_published_single_paths(name, published, padding):
     """Their padding is minus the first pixel; torchvision's AlexNet adds 2 pixels, where theirs has none."""
     network = built(name)
-    last = layer_table(network, (3, 224, 224)).iloc[-2]  # flattening is the last row
+    table = layer_table(network, (3, 224, 224))
+    last = table[: (table.kind == "flatten").argmax()].iloc[-1]
     assert total(network, (3, 224, 224)) == last.rf == published
     assert (last.rf - 1) / 2 - last.start == padding
 

@@ -16,6 +16,7 @@ BASE = RECIPES["dilated_193k"]
         ("epochs", 0), ("epochs", -1), ("epochs", 2.5), ("epochs", "3"), ("epochs", True),
         ("batch_size", 1), ("peak_lr", -0.1), ("peak_lr", 0), ("peak_lr", "high"), ("peak_lr", float("nan")),
         ("warmup", 1), ("momentum", 1), ("weight_decay", -1), ("label_smoothing", 1), ("optimizer", "adma"),
+        ("schedule", "cosine"), ("dropout", 1), ("dropout", "none"),
     ],
 )  # fmt: skip
 def test_wrong_value_is_refused_in_one_sentence_that_names_the_field(field, value):
@@ -25,9 +26,26 @@ def test_wrong_value_is_refused_in_one_sentence_that_names_the_field(field, valu
 
 
 def test_every_network_has_a_recipe_of_its_name():
-    assert set(RECIPES) == set(MODELS) and set(PUBLISHED) <= set(RECIPES)
+    assert set(RECIPES) == set(MODELS) == set(PUBLISHED)
     for name, recipe in RECIPES.items():
         assert recipe.network == name and recipe.augmentation in AUGMENTATIONS
+
+
+def test_recipes_keep_what_their_authors_stated():
+    stated = {
+        "mobilenet_c40": {"epochs": 25, "augmentation": "flip_ssr_cutout"},
+        "dilated_193k": {"epochs": 100, "batch_size": -(-50_000 // 49)},
+        "mini_resnet": {"epochs": 24, "optimizer": "adam", "schedule": "one_cycle", "augmentation": "pad_crop_cutout"},
+        "wide_2m": {"epochs": 20, "batch_size": 128},
+        "compact_135k": {"batch_size": 512, "dropout": 0.02, "augmentation": "flip_ssr_cutout_colour",
+                         "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
+    }  # fmt: skip
+    for name, values in stated.items():
+        assert set(PUBLISHED[name].stated) == set(values)
+        if name == "dilated_193k":  # 49 batches an epoch: at least 1,021 images each; 1,024 is the round number
+            assert -(-50_000 // RECIPES[name].batch_size) == 49
+            values["batch_size"] = RECIPES[name].batch_size
+        assert {field: getattr(RECIPES[name], field) for field in values} == values
 
 
 def test_hash_changes_with_any_value():

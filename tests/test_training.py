@@ -10,7 +10,7 @@ from helpers.data import ImageSet
 from helpers.errors import BadInput
 from helpers.loaders import steps_per_epoch
 from helpers.models import build
-from helpers.recipes import RECIPES
+from helpers.recipes import RECIPES, SCHEDULES
 from helpers.training import fit, learning_rate, make_optimizer
 
 RECIPE = replace(RECIPES["dilated_193k"], epochs=3, batch_size=40, peak_lr=0.01)
@@ -104,6 +104,34 @@ def test_schedule_rises_to_its_peak_and_falls_towards_zero():
     )
     assert 0 < rates[-1] < rates[0]
     assert learning_rate(replace(RECIPE, warmup=0), 0, 9) == pytest.approx(0.9 * RECIPE.peak_lr)
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(100, 0.3), (37, 0.25), (2400, 0.3)])
+def test_one_cycle_is_pytorchs(steps, warmup):
+    recipe = replace(RECIPE, schedule="one_cycle", warmup=warmup)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.peak_lr, total_steps=steps, pct_start=warmup)
+    for step in range(steps):
+        assert learning_rate(recipe, step, steps) == pytest.approx(theirs.get_last_lr()[0], rel=1e-9)
+        optimizer.step()
+        theirs.step()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+@pytest.mark.parametrize("warmup", [0.0, 0.2, 0.5, 0.9])
+def test_every_schedule_serves_runs_of_few_steps(steps, warmup):
+    for schedule in SCHEDULES:
+        recipe = replace(RECIPE, schedule=schedule, warmup=warmup)
+        rates = [learning_rate(recipe, step, steps) for step in range(steps)]
+        assert all(0 < rate <= recipe.peak_lr * (1 + 1e-12) for rate in rates)
+
+
+def test_dropout_layers_take_the_recipes_rate_or_keep_their_own(few):
+    for rate, expected in ((0.3, [0.3, 0.3]), (None, [0.1, 0.2])):
+        model = nn.Sequential(nn.Conv2d(3, 10, 3), nn.Dropout(0.1), nn.Dropout2d(0.2), nn.Flatten(), nn.LazyLinear(10))
+        model(torch.zeros(1, 3, 32, 32))
+        fit(model, few, replace(RECIPE, epochs=1, dropout=rate), log=None)
+        assert [model[1].p, model[2].p] == expected
 
 
 def test_history_has_the_learning_rate_of_the_last_step(few):

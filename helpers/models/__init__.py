@@ -8,12 +8,21 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.errors import BadInput, nearest
+from helpers.models.ablation import AblationNet
+from helpers.models.compact_135k import Compact135k
 from helpers.models.dilated_193k import Dilated193k
+from helpers.models.mini_resnet import MiniResNet
+from helpers.models.mobilenet_c40 import MobileNetC40
+from helpers.models.wide_2m import Wide2m
 
-__all__ = ["MODELS", "Dilated193k", "build", "evaluating", "multiply_adds", "parameter_count"]
+__all__ = ["MODELS", "AblationNet", "build", "evaluating", "multiply_adds", "parameter_count", "seeded"]
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
+    "mobilenet_c40": MobileNetC40,
     "dilated_193k": Dilated193k,
+    "mini_resnet": MiniResNet,
+    "wide_2m": Wide2m,
+    "compact_135k": Compact135k,
 }
 
 
@@ -24,9 +33,14 @@ def build(name: str, seed: int = 0, **changes) -> nn.Module:
     """
     if name not in MODELS:
         raise BadInput(f"There is no network {name!r}. {nearest(name, MODELS)}")
+    return seeded(MODELS[name], seed, **changes)
+
+
+def seeded(factory: Callable[..., nn.Module], seed: int = 0, **changes) -> nn.Module:
+    """Return what the factory makes of `changes`, with first weights that depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return MODELS[name](**changes)
+        return factory(**changes)
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -1,0 +1,276 @@
+"""The course's challenge as a table: each constraint, what a network and its recipe make of it, and what to change."""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from helpers.data import CIFAR10_MEAN
+from helpers.errors import BadInput, nearest
+from helpers.models import MODELS, build, evaluating, parameter_count
+from helpers.receptive_field import layer_table, total
+from helpers.recipes import Recipe
+
+MOST_PARAMETERS, LEAST_FIELD, LEAST_ACCURACY = 200_000, 44, 85.0
+LEAST_PROBABILITY, HOLE, FILL_TOLERANCE = 0.1, 16, 3  # of each transform; pixels; grey levels
+
+
+def check(model: nn.Module, recipe: Recipe | object | None = None, accuracy: float | None = None) -> pd.DataFrame:
+    """Return a row per constraint of the challenge: constraint, required, actual, passed, and a remark.
+
+    The remark of a failure says what to change. Augmentation is checked where `recipe` is given, a Recipe or an
+    albumentations Compose, and accuracy, in percent, where it is. The receptive field is that of the last feature map
+    before global pooling; its remark also gives it with the pooling counted in, since published answers differ in that.
+    Raises BadInput for what is no network from (N, 3, 32, 32) to (N, 10) logits, or cannot be followed.
+    """
+    table = layer_table(model)
+    _refuse_other_than_ten_logits(model)
+    rows = [*_size(model), *_layers(table), *_head(table)]
+    if recipe is not None:
+        rows += _augmentation(recipe)
+    if accuracy is not None:
+        rows.append(_accuracy(accuracy))
+    columns = ["constraint", "required", "actual", "passed", "remark"]
+    return pd.DataFrame([(*row[:3], bool(row[3]), row[4]) for row in rows], columns=columns)
+
+
+def told(table: pd.DataFrame) -> str:
+    """Return the table as text, a line for each remark, and what was not checked."""
+    shown = table[["constraint", "required", "actual"]].assign(passed=table.passed.map({True: "yes", False: "NO"}))
+    remarks = [f"{row.constraint}: {row.remark}" for row in table.itertuples() if row.remark]
+    given = set(table.constraint)
+    missing = [
+        name for name, row in (("augmentation", "horizontal flip"), ("accuracy", "accuracy, %")) if row not in given
+    ]
+    if missing:
+        remarks.append(f"Not checked, since not given: {', '.join(missing)}.")
+    return "\n".join([shown.to_string(index=False), "", *remarks])
+
+
+def _refuse_other_than_ten_logits(model: nn.Module) -> None:
+    image = torch.zeros(2, 3, 32, 32).to(next(model.parameters(), torch.zeros(())))
+    with torch.no_grad(), evaluating(model), torch.random.fork_rng():
+        output = model(image)
+    if not isinstance(output, torch.Tensor) or output.shape != (2, 10):
+        got = f"(N, {', '.join(map(str, output.shape[1:]))})" if hasattr(output, "shape") else type(output).__name__
+        raise BadInput(f"The network gives {got} for (N, 3, 32, 32); the challenge needs (N, 10), a logit per class.")
+
+
+# Rows are (constraint, required, actual, passed, remark); a passed one's remark is empty but for the receptive field's.
+
+
+def _size(model: nn.Module) -> list[tuple]:
+    count, field, pooled = parameter_count(model), total(model), total(model, with_pooling=True)
+    few, wide = count < MOST_PARAMETERS, field > LEAST_FIELD
+    seen = f"With the global pooling counted in it is {pooled}."
+    if not wide:
+        seen += " Stride earlier, dilate, or add layers: what counts is the last feature map before the pooling."
+    advice = f"Remove at least {count - MOST_PARAMETERS + 1:,}: narrow the last, widest layers or make them separable."
+    return [
+        ("parameters", f"< {MOST_PARAMETERS:,}", count, few, "" if few else advice),
+        ("receptive field", f"> {LEAST_FIELD}", field, wide, seen),
+    ]
+
+
+def _layers(table: pd.DataFrame) -> list[tuple]:
+    convolutions = table[table.kind == "Conv2d"]
+    wide = convolutions.kernel.map(np.max) > 1
+    pools = table[table.kind.str.contains("max", case=False)]
+    dilated = convolutions[wide & (convolutions.dilation.map(np.max) > 1)]
+    depthwise = convolutions[wide & (convolutions.groups > 1) & (convolutions.groups == convolutions.channels_in)]
+    pointwise = convolutions[~wide & (convolutions.groups == 1)]
+    pairs = [row for row in pointwise.itertuples() if len(row.inputs) == 1 and row.inputs[0] in depthwise.index]
+    return [
+        ("max-pooling", "none", len(pools), pools.empty,
+         _unless(pools.empty, f"Replace {', '.join(pools.layer)} by a convolution of stride 2.")),
+        ("depthwise-separable convolutions", ">= 1", len(pairs), pairs,
+         _unless(pairs, "Add a depthwise convolution (groups = its input channels) with a 1x1 convolution after it.")),
+        ("dilated convolutions", ">= 1", len(dilated), len(dilated),
+         _unless(len(dilated), "Give a convolution of kernel 3 dilation=2 and padding=2.")),
+    ]  # fmt: skip
+
+
+def _head(table: pd.DataFrame) -> list[tuple]:
+    """Walk from the logits back to the pooling: 1x1 convolutions of a single position are fully connected, too."""
+    pools, connected, others, behind = 0, set(), [], [*table.attrs["output_rows"]]
+    while behind:
+        number = behind.pop()
+        row = table.loc[number] if number >= 0 else None
+        if row is None or number in connected:
+            continue
+        if row.kind == "global pool":
+            pools += 1
+        elif row.kind == "Linear" or (row.kernel == 1 and row.output[1:] == (1, 1)):
+            connected.add(number)
+            behind += row.inputs
+        else:
+            others.append(row)
+            behind += row.inputs if row.kind == "flatten" else ()
+    pooled = bool(pools) and not others
+    hidden = max(len(connected) - 1, 0)
+    found = "yes" if pooled else f"no: {others[0].kind} {others[0].layer}" if others else "no"
+    return [
+        ("global average pooling", "before the classifier", found, pooled,
+         _unless(pooled, "Put nn.AdaptiveAvgPool2d(1) between the last feature map and the classifier.")),
+        ("fully connected hidden layers", "none", hidden, hidden == 0,
+         _unless(hidden == 0, f"Leave out all but the last of {', '.join(table.layer[sorted(connected)])}.")),
+    ]  # fmt: skip
+
+
+def _augmentation(recipe: Recipe | object) -> list[tuple]:
+    from helpers.augment import applied, augmentation  # here, since importing albumentations takes a second
+
+    named = isinstance(recipe, Recipe)
+    found = applied(augmentation(recipe.augmentation, recipe.mean, recipe.std) if named else recipe)
+    flips = [p for transform, p in found if type(transform).__name__ == "HorizontalFlip"]
+    moves = [p for transform, p in found if _shifts_scales_rotates(transform)]
+    holes = [n for n, (transform, _) in enumerate(found) if type(transform).__name__ == "CoarseDropout"]
+    rows = [
+        _firing("horizontal flip", flips, "Add A.HorizontalFlip(p=0.5)."),
+        _firing("shift, scale, rotate", moves, "Add A.ShiftScaleRotate(p=0.5), with all three limits above 0."),
+        _firing("coarse dropout", [found[n][1] for n in holes], "Add A.CoarseDropout with p=0.5."),
+    ]
+    if holes:
+        problems = _hole_problems(found[holes[0]][0], [transform for transform, _ in found[: holes[0]]])
+        actual = ", ".join(problems) or f"1 of {HOLE}x{HOLE}, the mean"
+        advice = (
+            f"Give num_holes_range=(1, 1), hole_height_range and hole_width_range=({HOLE}, {HOLE}), and as fill the "
+            "mean in the units of the image there: times 255 before Normalize."
+        )
+        required = f"1 of {HOLE}x{HOLE}, the data set's mean"
+        rows.append(("hole of coarse dropout", required, actual, not problems, _unless(not problems, advice)))
+    return rows
+
+
+def _firing(name: str, probabilities: list[float], advice: str) -> tuple:
+    most = max(probabilities, default=0.0)
+    passed = most >= LEAST_PROBABILITY
+    actual = f"p = {most:g}" if probabilities else "absent"
+    return name, f"p >= {LEAST_PROBABILITY}", actual, passed, _unless(passed, advice)
+
+
+def _shifts_scales_rotates(transform: object) -> bool:
+    """Return whether it is an Affine (ShiftScaleRotate is one) that does all three."""
+    if "Affine" not in {kind.__name__ for kind in type(transform).__mro__}:
+        return False
+    shifts = any(np.any(limit) for limit in (transform.translate_percent or transform.translate_px or {}).values())
+    scales = any(np.any(np.array(limit) != 1) for limit in transform.scale.values())
+    return shifts and scales and bool(np.any(transform.rotate))
+
+
+def _hole_problems(hole: object, earlier: list) -> list[str]:
+    """Return in what the hole differs from one square of 16 pixels with the data set's mean colour."""
+    problems = []
+    if tuple(hole.num_holes_range) != (1, 1):
+        problems.append(f"{hole.num_holes_range[0]} to {hole.num_holes_range[1]} holes")
+    sides = [side if limits[1] >= 1 else 32 * side  # albumentations takes numbers below 1 for shares of the image
+             for limits in (hole.hole_height_range, hole.hole_width_range) for side in limits]  # fmt: skip
+    if any(round(side) != HOLE for side in sides):
+        problems.append("{:g} to {:g} by {:g} to {:g} pixels".format(*sides))
+    expected = 255 * np.array(CIFAR10_MEAN)
+    tolerance = np.array([FILL_TOLERANCE] * 3, float)
+    for normalise in (t for t in earlier if type(t).__name__ == "Normalize"):
+        deviation = np.array(normalise.std) * normalise.max_pixel_value
+        expected = expected / deviation - np.array(normalise.mean) / normalise.std
+        tolerance /= deviation
+    try:
+        fill = np.broadcast_to(np.asarray(hole.fill, float), 3)
+    except (TypeError, ValueError):
+        return [*problems, f"fill {hole.fill!r}"]
+    if np.any(abs(fill - expected) > tolerance):
+        problems.append(f"fill {tuple(np.round(fill, 2).tolist())}, not {tuple(np.round(expected, 2).tolist())}")
+    return problems
+
+
+def _accuracy(accuracy: float) -> tuple:
+    number = isinstance(accuracy, (int, float)) and not isinstance(accuracy, bool)
+    if not number or not (accuracy == 0 or 1 < accuracy <= 100):
+        raise BadInput(f"The accuracy is {accuracy!r}; give it in percent, such as 86.15.")
+    passed = accuracy >= LEAST_ACCURACY
+    return (
+        "accuracy, %",
+        f">= {LEAST_ACCURACY:g}",
+        accuracy,
+        passed,
+        _unless(passed, "Train longer, or change the recipe."),
+    )
+
+
+def _unless(passed: object, advice: str) -> str:
+    return "" if passed else advice
+
+
+# --- A student's own file -----------------------------------------------------------------------------------------
+
+
+def load_object(target: str) -> object:
+    """Return what MODULE:NAME names, the module a file or one that can be imported from here.
+
+    Raises BadInput when it cannot be imported, or has no such name.
+    """
+    place, _, name = target.partition(":")
+    if not place or not name:
+        raise BadInput(f"{target!r} is not of the form MODULE:NAME, such as my_network.py:Net.")
+    module = _imported(place)
+    try:
+        found = module
+        for part in name.split("."):
+            found = getattr(found, part)
+    except AttributeError:
+        raise BadInput(f"{place} has no {name!r}. {nearest(name, [n for n in vars(module) if n[0] != '_'])}") from None
+    return found
+
+
+def _imported(place: str) -> object:
+    sys.path.insert(0, str(Path(place).resolve().parent if place.endswith(".py") else Path.cwd()))
+    try:
+        if not place.endswith(".py"):
+            return importlib.import_module(place)
+        if not Path(place).is_file():
+            raise BadInput(f"There is no file {place}.")
+        spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        return module
+    except BadInput:
+        raise
+    except (Exception, SystemExit) as error:  # a student's module may be anything
+        raise BadInput(f"{place} cannot be imported ({_told(error)}): mend it or give another module.") from error
+    finally:
+        del sys.path[0]
+
+
+def load_network(target: str) -> nn.Module:
+    """Return the workbook's network of this name, or what MODULE:FACTORY gives: a network, its class or a function.
+
+    Raises BadInput when the factory raises or gives something else.
+    """
+    if ":" not in target:
+        if target not in MODELS:
+            raise BadInput(f"{target!r} is no network here. {nearest(target, MODELS)} Your own is MODULE:FACTORY.")
+        return build(target)
+    found = load_object(target)
+    model = found if isinstance(found, nn.Module) else _called(found, target)
+    if not isinstance(model, nn.Module):
+        raise BadInput(f"{target} gives {type(model).__name__}; it must give a torch.nn.Module.")
+    return model
+
+
+def _called(factory: Callable[[], object], target: str) -> object:
+    if not callable(factory):
+        return factory
+    try:
+        return factory()
+    except Exception as error:  # a student's factory may raise anything
+        raise BadInput(f"{target}() raises {_told(error)}; it is called without arguments.") from error
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")

@@ -1,0 +1,385 @@
+"""The checker against networks and pipelines that break one constraint each."""
+
+import sys
+from dataclasses import replace
+
+import albumentations as A
+import pytest
+import torch
+from torch import nn
+
+from helpers.__main__ import main
+from helpers.assignment import check, load_network, load_object, told
+from helpers.augment import applied, coarse_dropout, flip, shift_scale_rotate
+from helpers.data import CIFAR10_MEAN
+from helpers.errors import BadInput
+from helpers.models import MODELS, build
+from helpers.receptive_field import layer_table
+from helpers.recipes import RECIPES
+
+
+def network(**changes):
+    """A network that meets every constraint, with parts exchanged by name."""
+    parts = {
+        "stem": nn.Conv2d(3, 16, 3, stride=2, padding=1),
+        "dilated": nn.Conv2d(16, 16, 3, padding=4, dilation=4),
+        "depthwise": nn.Conv2d(16, 16, 3, stride=2, padding=1, groups=16),
+        "pointwise": nn.Conv2d(16, 32, 1),
+        "last": nn.Conv2d(32, 32, 3, padding=2, dilation=2),
+        "wide": nn.Conv2d(32, 32, 5, padding=2),
+        "pool": nn.AdaptiveAvgPool2d(1),
+        "flatten": nn.Flatten(),
+        "classifier": nn.Linear(32, 10),
+    }
+    return nn.Sequential(*(parts | changes).values())
+
+
+def failures(model, *args):
+    table = check(model, *args)
+    assert (table.remark[~table.passed].str.len() > 10).all(), "each failure says what to change"
+    return set(table.constraint[~table.passed])
+
+
+def test_a_network_that_meets_every_constraint():
+    table = check(network(), RECIPES["dilated_193k"], 86.15)
+    assert table.passed.all() and table.passed.dtype == bool and len(table) == 12
+    assert table.columns.tolist() == ["constraint", "required", "actual", "passed", "remark"]
+    assert table.actual[:2].tolist() == [sum(p.numel() for p in network().parameters()), 3 + 16 + 4 + 16 + 16]
+
+
+FULLY_CONNECTED = "fully connected hidden layers"
+BROKEN = {
+    "parameters": ({"wide": nn.Conv2d(32, 32, 15, padding=7)}, {"parameters"}),
+    "receptive field": (
+        {"wide": nn.Identity(), "last": nn.Conv2d(32, 32, 3, padding=1)},
+        {"receptive field"},
+    ),
+    "max-pooling": ({"wide": nn.Sequential(nn.Conv2d(32, 32, 5), nn.MaxPool2d(2))}, {"max-pooling"}),
+    "adaptive max-pooling": (
+        {"wide": nn.Sequential(nn.Conv2d(32, 32, 5, padding=2), nn.AdaptiveMaxPool2d(4))},
+        {"max-pooling"},
+    ),
+    "global max-pooling": ({"pool": nn.AdaptiveMaxPool2d(1)}, {"max-pooling", "global average pooling"}),
+    "no pair: a norm of groups": (
+        {"depthwise": nn.Conv2d(16, 16, 3, 2, 1, groups=8)},
+        {"depthwise-separable convolutions"},
+    ),
+    "no pair: plain between them": (
+        {"depthwise": nn.Sequential(nn.Conv2d(16, 16, 3, 2, 1, groups=16), nn.Conv2d(16, 16, 3, padding=1))},
+        {"depthwise-separable convolutions"},
+    ),
+    "no pair: the pointwise comes first": (
+        {"depthwise": nn.Conv2d(16, 16, 1, 2), "pointwise": nn.Conv2d(16, 32, 3, padding=1, groups=16)},
+        {"depthwise-separable convolutions"},
+    ),
+    "not dilated": (
+        {"dilated": nn.Conv2d(16, 16, 9, padding=4), "last": nn.Conv2d(32, 32, 5, padding=2)},
+        {"dilated convolutions"},
+    ),
+    "a dilated kernel of one is not dilated": (
+        {"dilated": nn.Conv2d(16, 16, 9, padding=4), "last": nn.Conv2d(32, 32, 5, padding=2),
+         "pointwise": nn.Conv2d(16, 32, 1, dilation=2)},
+        {"dilated convolutions"},
+    ),
+    "flattened": (
+        {"pool": nn.Identity(), "classifier": nn.Linear(32 * 8 * 8, 10)},
+        {"global average pooling"},
+    ),
+    "pooled to 2x2": (
+        {"pool": nn.AdaptiveAvgPool2d(2), "classifier": nn.Linear(32 * 4, 10)},
+        {"global average pooling"},
+    ),
+    "hidden layer": (
+        {"classifier": nn.Sequential(nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 10))},
+        {FULLY_CONNECTED},
+    ),
+    "hidden layer of 1x1 convolutions": (
+        {"flatten": nn.Conv2d(32, 16, 1), "classifier": nn.Sequential(nn.ReLU(), nn.Conv2d(16, 10, 1), nn.Flatten())},
+        {FULLY_CONNECTED},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "broken"), BROKEN.values(), ids=BROKEN)
+def test_each_constraint_fails_alone(changes, broken):
+    assert failures(network(**changes)) == broken
+
+
+KEPT = {
+    "a classifier of 1x1 convolution": {"flatten": nn.Conv2d(32, 10, 1), "classifier": nn.Flatten()},
+    "average pooling of the map's size": {"pool": nn.AvgPool2d(8)},
+    "activations between depthwise and pointwise": {
+        "depthwise": nn.Sequential(nn.Conv2d(16, 16, 3, 2, 1, groups=16), nn.BatchNorm2d(16), nn.ReLU())
+    },
+    "a depthwise convolution that widens": {
+        "depthwise": nn.Conv2d(16, 32, 3, 2, 1, groups=16), "pointwise": nn.Conv2d(32, 32, 1)
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", KEPT.values(), ids=KEPT)
+def test_other_ways_of_meeting_a_constraint(changes):
+    assert failures(network(**changes)) == set()
+
+
+def test_a_gates_layers_are_no_hidden_layers():
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(16, 4, 1), nn.ReLU(), nn.Conv2d(4, 16, 1))
+
+        def forward(self, x):
+            return x * self.gate(x).sigmoid()
+
+    assert failures(network(dilated=nn.Sequential(nn.Conv2d(16, 16, 3, padding=4, dilation=4), Gated()))) == set()
+
+
+def test_frozen_parameters_count_and_shared_ones_count_once():
+    shared = nn.Conv2d(32, 32, 5, padding=2)
+    counts = []
+    for wide in (shared, nn.Sequential(shared, shared)):
+        model = network(wide=wide).requires_grad_(False)
+        counts.append(check(model).actual[0])
+    assert counts[0] == counts[1] == sum(p.numel() for p in network().parameters())
+
+
+FAILED = {  # of the five answers, under their own recipes
+    "mobilenet_c40": set(),
+    "dilated_193k": set(),
+    "mini_resnet": {
+        "depthwise-separable convolutions", "dilated convolutions", "horizontal flip", "shift, scale, rotate",
+        "hole of coarse dropout",
+    },
+    "wide_2m": {"parameters", "global average pooling", FULLY_CONNECTED},
+    "compact_135k": {"receptive field"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_five_answers(name):
+    assert failures(build(name), RECIPES[name]) == FAILED[name]
+
+
+def test_compact_135k_is_under_44_before_the_pooling_and_over_it_with():
+    row = check(build("compact_135k")).set_index("constraint").loc["receptive field"]
+    assert row.actual == 30 and not row.passed and "counted in it is 70" in row.remark
+
+
+# --- augmentation ---
+
+
+def pipeline(*others, flip_p=0.5, ssr=None, hole=None):
+    return A.Compose([flip(flip_p), ssr or shift_scale_rotate(), hole or coarse_dropout(), *others])
+
+
+def hole(holes=(1, 1), height=(16, 16), width=(16, 16), fill=tuple(255 * v for v in CIFAR10_MEAN)):
+    return A.CoarseDropout(holes, height, width, fill=fill)
+
+
+MEAN_AS_SHARES = CIFAR10_MEAN
+PIPELINES = {
+    "as asked for": (pipeline(), set()),
+    "flip too rare": (pipeline(flip_p=0.05), {"horizontal flip"}),
+    "another flip": (A.Compose([A.VerticalFlip(p=1), shift_scale_rotate(), coarse_dropout()]), {"horizontal flip"}),
+    "affine does the same": (
+        pipeline(ssr=A.Affine(scale=(0.9, 1.1), translate_percent=(-0.1, 0.1), rotate=(-15, 15))), set()),
+    "affine without scale": (
+        pipeline(ssr=A.Affine(translate_percent=(-0.1, 0.1), rotate=(-15, 15))), {"shift, scale, rotate"}),
+    "two holes": (pipeline(hole=hole(holes=(1, 2))), {"hole of coarse dropout"}),
+    "small hole": (pipeline(hole=hole(height=(8, 16))), {"hole of coarse dropout"}),
+    "half of the image is 16 pixels": (pipeline(hole=hole(height=(0.5, 0.5), width=(0.5, 0.5))), set()),
+    "black hole": (pipeline(hole=hole(fill=0)), {"hole of coarse dropout"}),
+    "mean of values in [0, 1], as grey levels": (pipeline(hole=hole(fill=MEAN_AS_SHARES)), {"hole of coarse dropout"}),
+    "random fill": (pipeline(hole=hole(fill="random")), {"hole of coarse dropout"}),
+    "after normalising by the mean, 0": (
+        A.Compose([flip(), shift_scale_rotate(), A.Normalize(CIFAR10_MEAN, (0.25,) * 3), hole(fill=0)]), set()),
+    "after normalising, grey levels": (
+        A.Compose([flip(), shift_scale_rotate(), A.Normalize(), hole()]), {"hole of coarse dropout"}),
+    "no hole": (A.Compose([flip(), shift_scale_rotate()]), {"coarse dropout"}),
+    "nested": (A.Compose([A.Sequential([flip(), shift_scale_rotate()], p=0.5), coarse_dropout()]), set()),
+    "nested and rare": (
+        A.Compose([A.Sequential([flip(), shift_scale_rotate()], p=0.15), coarse_dropout()]),
+        {"horizontal flip", "shift, scale, rotate"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("compose", "broken"), PIPELINES.values(), ids=PIPELINES)
+def test_pipelines(compose, broken):
+    assert failures(network(), compose) == broken
+
+
+def test_probabilities_are_how_often_transforms_are_applied():
+    either = A.OneOf([A.HorizontalFlip(p=0.1), A.VerticalFlip(p=0.3)], p=0.8)
+    found = applied(A.Compose([either, A.Sequential([A.Transpose(p=0.5)], p=0.5)]))
+    assert [p for _, p in found] == pytest.approx([0.2, 0.6, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [("flip", "Compose"), (A.Compose([A.SomeOf([A.HorizontalFlip(), A.Transpose()], n=1)]), "SomeOf")],
+)
+def test_what_is_no_readable_pipeline_is_refused(recipe, words):
+    with pytest.raises(BadInput, match=words):
+        check(network(), recipe)
+
+
+@pytest.mark.parametrize(("accuracy", "broken"), [(85.0, set()), (84.99, {"accuracy, %"}), (0, {"accuracy, %"})])
+def test_accuracy(accuracy, broken):
+    assert failures(network(), None, accuracy) == broken
+
+
+@pytest.mark.parametrize("accuracy", [0.86, 101, -1, "86", float("nan"), True])
+def test_accuracy_is_in_percent(accuracy):
+    with pytest.raises(BadInput, match="percent"):
+        check(network(), None, accuracy)
+
+
+# --- networks that cannot be checked ---
+
+
+class Raises(nn.Module):
+    def forward(self, images):
+        raise RuntimeError("out of ideas")
+
+
+class Branches(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(3, 4, 17)
+
+    def forward(self, images):
+        return (self.one(images) + self.two(images)).mean((2, 3))
+
+
+class Several(nn.Linear):
+    def forward(self, images):
+        logits = super().forward(images.flatten(1))
+        return logits, logits
+
+
+REFUSED = {
+    "another input": (nn.Conv2d(1, 10, 3), r"does not take \(N, 3, 32, 32\)"),
+    "another number of logits": (network(classifier=nn.Linear(32, 100)), r"gives \(N, 100\)"),
+    "a map": (network(flatten=nn.Identity(), classifier=nn.Conv2d(32, 10, 1)), r"gives \(N, 10, 1, 1\)"),
+    "several outputs": (Several(3072, 10), "gives tuple"),
+    "unsupported layer": (
+        nn.Sequential(nn.ConvTranspose2d(3, 10, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten()), "transposed"),
+    "jumps that disagree": (Branches(), r"jumps 1 and 2"),
+    "lazy": (nn.Sequential(nn.LazyConv2d(10, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), "has no shape yet"),
+    "raises": (Raises(), "out of ideas"),
+    "no network": (MODELS["wide_2m"], "torch.nn.Module"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_checked_is_refused_in_a_sentence(model, words):
+    with pytest.raises(BadInput, match=words) as refusal:
+        check(model)
+    assert "\n" not in str(refusal.value)
+
+
+# --- a student's own file, and the command ---
+
+STUDENT = """
+from torch import nn
+import albumentations as A
+from part import WIDTH
+
+class Net(nn.Sequential):
+    def __init__(self, classes=10):
+        super().__init__(nn.Conv2d(3, WIDTH, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTH, classes))
+
+def make():
+    return Net()
+
+def broken():
+    raise KeyError("width")
+
+def number():
+    return 3
+
+ready, AUGMENTATION = Net(), A.Compose([A.HorizontalFlip(p=0.5)])
+"""
+
+
+@pytest.fixture
+def student(tmp_path, monkeypatch):
+    (tmp_path / "student_net.py").write_text(STUDENT)
+    (tmp_path / "part.py").write_text("WIDTH = 8\n")
+    (tmp_path / "typo.py").write_text("def f(:\n")
+    (tmp_path / "stops.py").write_text("import sys\nsys.exit(3)\n")
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for name in ("student_net", "part", "typo", "stops"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["student_net.py:Net", "student_net:Net", "student_net:make", "student_net.py:ready", "{}/student_net.py:make"],
+)
+def test_a_students_file_is_loaded(student, target):
+    path = list(sys.path)
+    assert len(layer_table(load_network(target.format(student)))) == 3
+    assert sys.path == path
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("student_net.py:Nett", "Did you mean 'Net'"), ("absent.py:Net", "no file absent.py"),
+        ("absent:Net", "No module named 'absent'"), ("typo.py:f", "SyntaxError"), ("stops.py:f", "SystemExit: 3"),
+        ("student_net:broken", "raises KeyError"), ("student_net:number", "gives int"),
+        ("student_net:Net.forward", "raises TypeError"), ("student_net:AUGMENTATION", "gives dict"),
+        ("student_net:", "MODULE:NAME"), (":Net", "MODULE:NAME"), ("dilated_139k", "Did you mean 'dilated_193k'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_loaded_is_told_in_a_sentence(student, target, words):
+    with pytest.raises(BadInput, match=words) as refusal:
+        load_network(target)
+    assert "\n" not in str(refusal.value)
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["workbook", "check", *arguments])
+    return main()
+
+
+def test_command_says_what_to_change(student, monkeypatch, capsys):
+    status = run(monkeypatch, "student_net.py:Net", "--augmentation", "student_net.py:AUGMENTATION", "--accuracy", "70")
+    out = capsys.readouterr().out
+    assert status == 1
+    for words in ("receptive field", "p = 0.5", "absent", "Give a convolution of kernel 3 dilation=2", "70"):
+        assert words in out
+    assert "Not checked" not in out
+
+
+def test_command_on_the_workbooks_own_takes_their_recipe(monkeypatch, capsys):
+    assert run(monkeypatch, "dilated_193k") == 0
+    assert "Not checked, since not given: accuracy." in capsys.readouterr().out
+    assert run(monkeypatch, "compact_135k", "--recipe", "mini_resnet") == 1
+    assert "absent" in capsys.readouterr().out
+
+
+def test_command_on_bad_input_is_one_sentence(monkeypatch, capsys):
+    assert run(monkeypatch, "dilated") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_told_leaves_nothing_out():
+    table = check(network(), replace(RECIPES["dilated_193k"], augmentation="none"))
+    text = told(table)
+    assert all(name in text for name in table.constraint) and text.count("NO") == 3
+
+
+def test_check_leaves_network_and_generator_alone():
+    model = build("mobilenet_c40").train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    check(model)
+    assert model.training and torch.equal(state, torch.random.get_rng_state())
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_load_object_gives_whatever_is_named(student):
+    assert load_object("student_net:AUGMENTATION").transforms[0].p == 0.5
