@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     run_parser.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="number or name, such as 05")
     run_parser.add_argument("--set", nargs="+", default=[], metavar="CHANGE", help="such as 05.EPOCHS=3")
     run_parser.add_argument("--data", help="auto, cifar10, synthetic, or the folder of cifar-10-batches-py")
-    run_parser.add_argument("--out", help="a new folder for this run instead of runs/<time>-<profile>")
+    run_parser.add_argument("--out", help="a new folder instead of runs/<time>-<profile>, or an earlier run's to go on")
     command(verify)
     command(render).add_argument("run", nargs="?", help="the run's folder; without it the newest full run")
     command(links).add_argument("repository", nargs="?", metavar="OWNER/REPO", help="the new address on GitHub")

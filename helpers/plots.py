@@ -90,15 +90,48 @@ def channel_histograms(images: np.ndarray, title: str) -> Figure:
 
 
 @_figure
-def receptive_field_growth(tables: dict[str, pd.DataFrame], title: str, image_side: int = 32) -> Figure:
-    """Draw the receptive field after each spatial layer of each table, and the image's side."""
-    figure, axis = plt.subplots(figsize=(8, 4.2), layout="constrained")
+def visualise(images: Sequence[np.ndarray], draws: Sequence[Sequence[np.ndarray]], title: str) -> Figure:
+    """Draw images (H, W, 3) in a row and below them, a row each, what an augmentation made of them."""
+    rows = ["original", *(f"draw {n}" for n in range(1, len(draws) + 1))]
+    return image_grid(np.concatenate([images, *draws]), len(images), title, row_labels=rows, side=0.95)
+
+
+@_figure
+def receptive_field_growth(
+    tables: dict[str, pd.DataFrame], title: str, image_side: int = 32, limit: int | None = None
+) -> Figure:
+    """Draw the receptive field after each layer of each table, and the image's side.
+
+    Where a table has a column `unproductive`, a layer marked there is drawn hollow. `limit` is a line to be above.
+    """
+    figure, axis = plt.subplots(figsize=(9, 4.6), layout="constrained")
     for name, table in tables.items():
-        axis.step(np.arange(1, len(table) + 1), table.rf, where="mid", marker="o", linewidth=2, label=name)
+        place = np.arange(1, len(table) + 1)
+        (line,) = axis.step(place, table.rf, where="mid", linewidth=2, label=name)
+        hollow = table.get("unproductive", pd.Series(False, table.index)).to_numpy(bool)
+        axis.plot(place[~hollow], table.rf[~hollow], "o", color=line.get_color())
+        axis.plot(place[hollow], table.rf[hollow], "o", color=line.get_color(), markerfacecolor="white")
     axis.axhline(image_side, color="black", linestyle="--", linewidth=1.2, label=f"image side, {image_side} px")
+    if limit is not None:
+        axis.axhline(limit, color="black", linestyle=":", linewidth=1.5, label=f"the challenge's {limit} px")
     axis.set(xlabel="convolution or pooling layer", ylabel="receptive field, pixels", title=title, ylim=(0, None))
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.legend()
+    return figure
+
+
+@_figure
+def sees_and_uses(table: pd.DataFrame, title: str) -> Figure:
+    """Draw for each network (row) what it could see and what it uses: columns theoretical and effective, in pixels."""
+    figure, axis = plt.subplots(figsize=(8, 0.6 * len(table) + 1.6), layout="constrained")
+    place = np.arange(len(table))
+    axis.barh(place, table.theoretical, color="#bdc9e1", label="theoretical receptive field")
+    axis.barh(place, table.effective, height=0.4, color="#2c5fb3", label="effective diameter")
+    axis.axvline(32, color="black", linestyle="--", linewidth=1.2, label="image side, 32 px")
+    axis.set(yticks=place, yticklabels=table.index, xlabel="pixels", title=title)
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+    figure.legend(loc="outside lower right", ncols=3)
     return figure
 
 
@@ -164,15 +197,26 @@ def schedule(rates: Sequence[float], title: str) -> Figure:
 
 
 @_figure
-def experiments(results: pd.DataFrame, title: str) -> Figure:
-    """Draw every run's accuracy as a point and each variant's mean: columns variant, seed, accuracy (percent)."""
-    mean = results.groupby("variant", sort=False).accuracy.mean()
-    figure, axis = plt.subplots(figsize=(8, 0.6 * len(mean) + 1.8), layout="constrained")
-    axis.plot(results.accuracy, results.variant, "o", color="#c0392b", markersize=9, alpha=0.7, label="a run")
-    axis.plot(mean, mean.index, "|", color="black", markersize=24, markeredgewidth=2.5, label="mean")
-    axis.set(xlabel="accuracy on the hold-out, %", title=title, ylim=(len(mean) - 0.5, -0.5))
-    axis.margins(x=0.1)
-    figure.legend(loc="outside lower right", ncols=2, markerscale=0.6)
+def differences(table: pd.DataFrame, title: str) -> Figure:
+    """Draw each variant's (row's) difference from the base with its interval: columns mean, low and high, in points."""
+    figure, axis = plt.subplots(figsize=(8, 0.42 * len(table) + 1.8), layout="constrained")
+    sides = np.array([table["mean"] - table.low, table.high - table["mean"]])
+    axis.errorbar(table["mean"], table.index, xerr=sides, fmt="o", color="#2c5fb3", capsize=4, linewidth=2)
+    axis.axvline(0, color="black", linestyle="--", linewidth=1.2)
+    axis.invert_yaxis()
+    axis.set(xlabel="accuracy on the hold-out minus the base's, points", title=title)
+    return figure
+
+
+@_figure
+def cost_and_accuracy(table: pd.DataFrame, title: str) -> Figure:
+    """Draw each variant (row) at its cost: columns time (base = 1), accuracy (percent) and spread (points)."""
+    figure, axis = plt.subplots(figsize=(8.4, 5), layout="constrained")
+    axis.errorbar(table.time, table.accuracy, table.spread, fmt="o", color="#2c5fb3", capsize=3, alpha=0.8)
+    for name, row in table.iterrows():
+        axis.annotate(name, (row.time, row.accuracy), (7, 4), textcoords="offset points", fontsize=10)
+    axis.margins(x=0.25)
+    axis.set(xlabel="training time for an image, base = 1", ylabel="accuracy on the hold-out, %", title=title)
     return figure
 
 

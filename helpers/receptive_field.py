@@ -434,6 +434,16 @@ def total(model: nn.Module, input_size: Sequence[int] = (3, 32, 32), with_poolin
     return min(found.rf.tolist() if with_pooling else found.before_pooling())
 
 
+def unproductive(table: pd.DataFrame, image_side: int = 32) -> pd.Series:
+    """Return which layers of a `layer_table` get an input that already sees the whole image: none widens the view.
+
+    Source: Richter et al., "Should You Go Deeper? Optimizing Convolutional Neural Network Architectures without
+    Training" (2021), section 3.
+    """
+    fields = {-1: 1} | {number: int(np.min(rf)) for number, rf in enumerate(table.rf)}
+    return pd.Series([max(fields[i] for i in inputs) >= image_side for inputs in table.inputs], table.index)
+
+
 def to_xlsx(table: pd.DataFrame, path: str | Path) -> None:
     """Write a `layer_table` whose formulas compute k_eff, size, jump, rf and start anew at any change of a layer.
 
@@ -555,18 +565,19 @@ def _unit_gradient(model: nn.Module, images: Tensor, made: int) -> tuple[np.ndar
 
 
 @torch.enable_grad()
-def effective_receptive_field(model: nn.Module, images: Tensor) -> np.ndarray:
+def effective_receptive_field(model: nn.Module, images: Tensor, input_size: Sequence[int] | None = None) -> np.ndarray:
     """Return how much the central unit of the last map before global pooling heeds each pixel, (H, W), largest 1.
 
     It is the absolute gradient of the sum over that unit's channels, averaged over the images (N, C, H, W) and their
-    channels; the images are normalised as the network expects (Luo et al., "Understanding the Effective Receptive
-    Field in Deep Convolutional Neural Networks", NIPS 2016, section 3).
+    channels; the images are normalised as the network expects. `input_size` is what its head is made for, where the
+    images are larger, so that their border does not cut the field off. Source: Luo et al., "Understanding the
+    Effective Receptive Field in Deep Convolutional Neural Networks" (NIPS 2016), section 3.
     """
     if not isinstance(images, Tensor) or images.ndim != 4 or not len(images):
         raise BadInput(
             "An effective receptive field is measured on images; give a tensor (N, channels, height, width)."
         )
-    black = _black(model, images.shape[1:]).requires_grad_() + 0
+    black = _black(model, input_size or images.shape[1:]).requires_grad_() + 0
     made = _follow(model, black, _Trace(black)).made
     gradient, _ = _unit_gradient(model, images.to(black), made)
     return gradient / gradient.max()

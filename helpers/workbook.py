@@ -60,12 +60,13 @@ def run(
 ) -> Path:
     """Execute the notebooks with a profile's parameters in a new folder, and return the folder.
 
+    `out` may also be the folder of an earlier run, whose checkpoints the trainings then go on from.
     Raises BadInput before anything runs for a wrong name or value, damaged data, or an unusable folder;
     SystemExit with the cell and its error when a notebook fails.
     """
     chosen = settings(profile, only, changes, data)
     source = _load_data(chosen)
-    folder = _new_folder(Path(out) if out else RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{profile}")
+    folder = _run_folder(Path(out) if out else RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{profile}")
     for name in ("papermill", "asyncio"):  # each would add a traceback to the sentence on a kernel's failure
         logging.getLogger(name).disabled = True
     done = {}
@@ -101,13 +102,14 @@ def _load_data(chosen: dict[str, dict[str, Value]]) -> str:
     return " and ".join(sorted(sources)) or "none"
 
 
-def _new_folder(folder: Path) -> Path:
+def _run_folder(folder: Path) -> Path:
     try:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=(folder / "checkpoints").is_dir())
+        (folder / SUMMARY).unlink(missing_ok=True)
     except OSError as error:
         raise BadInput(
             f"The run's folder {folder} cannot be made ({error.strerror}): "
-            "give a new one, in a place that can be written to, with --out."
+            "give with --out a new one in a place that can be written to, or one with checkpoints to go on from."
         ) from error
     return folder.resolve()
 

@@ -17,13 +17,22 @@ FIGURES = {
     "image_grid": lambda t: plots.image_grid(IMAGES, 3, t, captions=list("abcde"), row_labels=["x", "y"]),
     "class_balance": lambda t: plots.class_balance(pd.DataFrame({"training": [3, 3]}, index=["a", "b"]), t),
     "channel_histograms": lambda t: plots.channel_histograms(IMAGES, t),
-    "receptive_field_growth": lambda t: plots.receptive_field_growth({"net": pd.DataFrame({"rf": [3, 5]})}, t),
+    "visualise": lambda t: plots.visualise(IMAGES, [IMAGES, IMAGES], t),
+    "receptive_field_growth": lambda t: plots.receptive_field_growth(
+        {"net": pd.DataFrame({"rf": [3, 5, 9], "unproductive": [False, False, True]})}, t, limit=44
+    ),
+    "sees_and_uses": lambda t: plots.sees_and_uses(
+        pd.DataFrame({"theoretical": [30, 91], "effective": [20.5, 40.1]}, index=["a", "b"]), t
+    ),
     "receptive_field_on_image": lambda t: plots.receptive_field_on_image(IMAGES[0], {"one": 3, "two": 40}, t),
     "heat_maps": lambda t: plots.heat_maps({"a": np.eye(4), "b": np.eye(4)}, t, "share"),
     "training_curves": lambda t: plots.training_curves(TABLE, t),
     "schedule": lambda t: plots.schedule([0.1, 0.2, 0.1], t),
-    "experiments": lambda t: plots.experiments(
-        pd.DataFrame({"variant": ["a", "a", "b"], "seed": [0, 1, 0], "accuracy": [50.0, 52.0, 60.0]}), t
+    "differences": lambda t: plots.differences(
+        pd.DataFrame({"mean": [1.0, -2.0], "low": [0.5, -3.0], "high": [1.5, np.nan]}, index=["a", "b"]), t
+    ),
+    "cost_and_accuracy": lambda t: plots.cost_and_accuracy(
+        pd.DataFrame({"time": [1.0, 1.5], "accuracy": [50, 60], "spread": [1, 2]}, index=["a", "b"]), t
     ),
     "class_accuracy": lambda t: plots.class_accuracy(pd.DataFrame({"accuracy": [80.0, 90.0]}, index=["a", "b"]), t),
     "confusion": lambda t: plots.confusion(np.array([[3, 1], [0, 4]]), ["a", "b"], t),
@@ -43,9 +52,16 @@ def test_every_figure_of_the_module_is_tested():
     assert made == set(FIGURES)
 
 
-def test_experiments_draw_runs_and_means():
-    runs, means = FIGURES["experiments"]("t").axes[0].lines
-    assert sorted(runs.get_xdata()) == [50.0, 52.0, 60.0] and list(means.get_xdata()) == [51.0, 60.0]
+def test_differences_are_drawn_with_their_intervals():
+    line, (left, right), (bars,) = FIGURES["differences"]("t").axes[0].containers[0]
+    assert list(line.get_xdata()) == [1.0, -2.0]
+    assert left.get_xdata().tolist() == [0.5, -3.0] and right.get_xdata().tolist()[0] == 1.5
+
+
+def test_unproductive_layers_are_drawn_hollow():
+    filled, hollow = FIGURES["receptive_field_growth"]("t").axes[0].lines[1:3]
+    assert list(filled.get_xdata()) == [1, 2] and list(hollow.get_xdata()) == [3]
+    assert hollow.get_markerfacecolor() == "white"
 
 
 def test_save_makes_the_folder(tmp_path):

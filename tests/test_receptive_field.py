@@ -21,6 +21,7 @@ from helpers.receptive_field import (
     layer_table,
     to_xlsx,
     total,
+    unproductive,
 )
 
 
@@ -193,6 +194,16 @@ def test_fully_connected_layers_have_rows_with_their_parameters():
         ["4", "Linear", (16, 1, 1), 16 * 16 + 16, 34, 16],
         ["4", "Linear", (16, 1, 1), 0, 34, 16],
     ]
+
+
+def test_unproductive_layers_get_an_input_that_sees_the_whole_image():
+    network = nn.Sequential(
+        stem(5, 2, 2), conv(5, 2, 2), conv(5, padding=2), conv(5, padding=2), Add(conv(1), conv(3, padding=1)), head()
+    )
+    table = layer_table(network)
+    assert table.rf[:6].tolist() == [5, 13, 29, 45, 45, 53]
+    assert unproductive(table).tolist() == [False, False, False, False, True, True, True, True]
+    assert unproductive(table, 14).tolist() == [False, False, False, True, True, True, True, True]
 
 
 # What has no windows of its own leaves the receptive field alone.

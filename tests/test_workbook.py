@@ -114,12 +114,19 @@ def test_runs_that_cannot_be_written_to_are_one_sentence(two, monkeypatch, capsy
     (two / "runs").rmdir()
     (two / "runs").touch()  # for root, too, no folder can be made here
     assert workbook_command(monkeypatch, "run") == 2
-    assert "cannot be made (Not a directory): give a new one" in capsys.readouterr().err
+    assert "cannot be made (Not a directory): give with --out a new one" in capsys.readouterr().err
 
 
 def test_a_run_never_writes_into_an_existing_folder(two, monkeypatch, capsys):
     assert workbook_command(monkeypatch, "run", "--out", "notebooks") == 2
     assert "cannot be made (File exists)" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_in_the_folder_of_an_earlier_one(two, monkeypatch):
+    (two / "earlier/checkpoints").mkdir(parents=True)
+    (two / "earlier/summary.json").write_text("stale")
+    assert workbook_command(monkeypatch, "run", "--out", "earlier") == 0
+    assert json.loads((two / "earlier/summary.json").read_text())["notebooks"]
 
 
 # --- data ---
