@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import albumentations as A
 import pytest
@@ -13,8 +14,8 @@ from helpers.assignment import check, load_network, load_object, told
 from helpers.augment import applied, coarse_dropout, flip, shift_scale_rotate
 from helpers.data import CIFAR10_MEAN
 from helpers.errors import BadInput
-from helpers.models import MODELS, build
-from helpers.receptive_field import layer_table
+from helpers.models import MODELS, build, parameter_count
+from helpers.receptive_field import layer_table, total
 from helpers.recipes import RECIPES
 
 
@@ -383,3 +384,13 @@ def test_check_leaves_network_and_generator_alone():
 
 def test_load_object_gives_whatever_is_named(student):
     assert load_object("student_net:AUGMENTATION").transforms[0].p == 0.5
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_readme_says_what_the_checker_measures(name):
+    readme = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+    model = build(name)
+    measured = f"{parameter_count(model):,} | {total(model)} ({total(model, with_pooling=True)})"
+    line = next(line for line in readme.splitlines() if line.startswith(f"| `{name}` |"))
+    assert f"| `{name}` | {measured} |" in line
+    assert ("meets all" in line) == (not FAILED[name])
