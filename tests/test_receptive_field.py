@@ -630,3 +630,13 @@ def test_gradients_that_never_come_back():
         effective_receptive_field(network, torch.ones(1, 3, 32, 32))
     with pytest.raises(BadInput, match="tensor \\(N, channels, height, width\\)"):
         effective_receptive_field(stem(), np.ones((1, 3, 32, 32)))
+
+
+def test_effective_field_of_a_network_with_a_head_for_one_size():
+    network = nn.Sequential(stem(), conv(padding=1), nn.Flatten(), nn.Linear(4 * 32 * 32, 10))
+    noise = torch.randn(2, 3, 40, 40)
+    with pytest.raises(BadInput, match=r"does not take \(N, 3, 40, 40\)"):
+        effective_receptive_field(network, noise)
+    field = effective_receptive_field(network, noise, input_size=(3, 32, 32))
+    assert field.shape == (40, 40) and (np.argwhere(field > 0).min(0) == 20 - 2).all()
+    assert np.allclose(field, effective_receptive_field(network[:2], noise))

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from helpers.models.blocks import Dropout, Residual
+from helpers.models.blocks import Dropout, Residual, conv_layer
 
 
 class AblationNet(nn.Module):
@@ -22,17 +22,10 @@ class AblationNet(nn.Module):
         super().__init__()
         drop = nn.Dropout2d if channel_dropout else Dropout
 
-        def layer(
-            channels_in: int, channels: int, shrink: bool = False, dilation: int = 1, separable: bool = False
-        ) -> list[nn.Module]:
-            window = {"stride": 2 if shrink and not max_pool else 1, "padding": dilation, "dilation": dilation}
-            if separable:
-                depthwise = nn.Conv2d(channels_in, channels_in, 3, groups=channels_in, bias=False, **window)
-                convolution = [depthwise, nn.Conv2d(channels_in, channels, 1, bias=not norm)]
-            else:
-                convolution = [nn.Conv2d(channels_in, channels, 3, bias=not norm, **window)]
-            after = [*([nn.BatchNorm2d(channels)] if norm else []), nn.ReLU(), drop(dropout)]
-            return [*convolution, *after, *([nn.MaxPool2d(2)] if shrink and max_pool else [])]
+        def layer(channels_in: int, channels: int, shrink: bool = False, **options) -> list[nn.Module]:
+            stride = 2 if shrink and not max_pool else 1
+            pooling = [nn.MaxPool2d(2)] if shrink and max_pool else []
+            return [*conv_layer(channels_in, channels, stride=stride, norm=norm, **options), drop(dropout), *pooling]
 
         join = Residual if residual else nn.Sequential
         self.features = nn.Sequential(

@@ -60,6 +60,19 @@ def after_convolution(channels: int, dropout: float) -> list[nn.Module]:
     return [nn.ReLU(), nn.BatchNorm2d(channels), Dropout(dropout)]
 
 
+def conv_layer(
+    channels_in: int, channels: int, *, stride: int = 1, dilation: int = 1, separable: bool = False, norm: bool = True
+) -> list[nn.Module]:
+    """Return a 3x3 convolution, plain or depthwise-separable, then batch normalisation, unless without, and ReLU."""
+    window = {"stride": stride, "padding": dilation, "dilation": dilation}
+    if separable:
+        depthwise = nn.Conv2d(channels_in, channels_in, 3, groups=channels_in, bias=False, **window)
+        convolution = [depthwise, nn.Conv2d(channels_in, channels, 1, bias=not norm)]
+    else:
+        convolution = [nn.Conv2d(channels_in, channels, 3, bias=not norm, **window)]
+    return [*convolution, *([nn.BatchNorm2d(channels)] if norm else []), nn.ReLU()]
+
+
 class Residual(nn.Sequential):
     """Adds its input to what its layers make of it: (N, C, H, W) to the same.
 

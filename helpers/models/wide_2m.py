@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from helpers.models.blocks import Dropout
+from helpers.models.blocks import Dropout, conv_layer
 
 WIDTHS = (32, 64, 128, 256)  # channels of C1 to C4, which end on maps of 16, 8, 4 and 4 pixels
 HIDDEN = 400  # units of the hidden fully connected layer
@@ -18,20 +18,16 @@ class Wide2m(nn.Module):
     def __init__(self, norm: bool = True, separable: bool = True, dilated: bool = True, dropout: float = 0.0):
         super().__init__()
 
-        def layer(channels_in: int, channels: int, stride: int = 1, dilation: int = 1, separable: bool = False):
-            options = {"stride": stride, "padding": dilation, "dilation": dilation, "bias": not norm}
-            if separable:
-                depthwise = nn.Conv2d(channels_in, channels_in, 3, padding=1, groups=channels_in, bias=False)
-                convolution = [depthwise, nn.Conv2d(channels_in, channels, 1, bias=not norm)]
-            else:
-                convolution = [nn.Conv2d(channels_in, channels, 3, **options)]
-            return [*convolution, *([nn.BatchNorm2d(channels)] if norm else []), nn.ReLU()]
-
         c1, c2, c3, c4 = WIDTHS
+        dilation = 2 if dilated else 1
+
+        def layer(channels_in: int, channels: int, **options) -> list[nn.Module]:
+            return conv_layer(channels_in, channels, norm=norm, **options)
+
         self.features = nn.Sequential(
             *(*layer(3, c1), *layer(c1, c1, stride=2)),
-            *(*layer(c1, c2, dilation=2 if dilated else 1), *layer(c2, c2, stride=2)),
-            *(*layer(c2, c3, dilation=2 if dilated else 1), *layer(c3, c3, stride=2)),
+            *(*layer(c1, c2, dilation=dilation), *layer(c2, c2, stride=2)),
+            *(*layer(c2, c3, dilation=dilation), *layer(c3, c3, stride=2)),
             *(*layer(c3, c4, separable=separable), *layer(c4, c4, separable=separable)),
         )
         self.head = nn.Sequential(
