@@ -169,9 +169,10 @@ def _hole_problems(hole: object, earlier: list) -> list[str]:
     problems = []
     if tuple(hole.num_holes_range) != (1, 1):
         problems.append(f"{hole.num_holes_range[0]} to {hole.num_holes_range[1]} holes")
-    sides = [side if limits[1] >= 1 else 32 * side  # albumentations takes numbers below 1 for shares of the image
-             for limits in (hole.hole_height_range, hole.hole_width_range) for side in limits]  # fmt: skip
-    if any(round(side) != HOLE for side in sides):
+    sides = np.array([*hole.hole_height_range, *hole.hole_width_range], float)
+    if hole.hole_height_range[1] < 1:
+        sides *= 32  # albumentations takes all four for shares of the image then
+    if (sides.astype(int) != HOLE).any():
         problems.append("{:g} to {:g} by {:g} to {:g} pixels".format(*sides))
     expected = 255 * np.array(CIFAR10_MEAN)
     tolerance = np.array([FILL_TOLERANCE] * 3, float)

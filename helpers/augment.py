@@ -26,7 +26,10 @@ def flip(p: float = 0.5) -> A.HorizontalFlip:
 
 
 def shift_scale_rotate(shift: float = 0.0625, scale: float = 0.1, degrees: float = 15, p: float = 0.5) -> A.Affine:
-    """Shift by up to `shift` of the side, scale by 1 ± `scale`, rotate by up to `degrees`; the border is mirrored."""
+    """Shift by up to `shift` of the side, scale by 1 ± `scale`, rotate by up to `degrees`; the border is mirrored.
+
+    albumentations 2 cuts a shift to whole pixels (at most 1 of 32 at 0.0625), and scales each axis by itself.
+    """
     with warnings.catch_warnings():  # it only recommends Affine, its parent; this one is the course's by name
         warnings.filterwarnings("ignore", "ShiftScaleRotate is a special case", UserWarning)
         return A.ShiftScaleRotate(shift, scale, degrees, border_mode=cv2.BORDER_REFLECT_101, p=p)

@@ -189,6 +189,7 @@ PIPELINES = {
     "two holes": (pipeline(hole=hole(holes=(1, 2))), {"hole of coarse dropout"}),
     "small hole": (pipeline(hole=hole(height=(8, 16))), {"hole of coarse dropout"}),
     "half of the image is 16 pixels": (pipeline(hole=hole(height=(0.5, 0.5), width=(0.5, 0.5))), set()),
+    "pixels of height, a share of width": (pipeline(hole=hole(width=(0.5, 0.5))), {"hole of coarse dropout"}),
     "black hole": (pipeline(hole=hole(fill=0)), {"hole of coarse dropout"}),
     "mean of values in [0, 1], as grey levels": (pipeline(hole=hole(fill=MEAN_AS_SHARES)), {"hole of coarse dropout"}),
     "random fill": (pipeline(hole=hole(fill="random")), {"hole of coarse dropout"}),

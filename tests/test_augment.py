@@ -1,3 +1,5 @@
+import random
+
 import albumentations as A
 import numpy as np
 import pytest
@@ -108,6 +110,19 @@ def test_shift_scale_rotate_stays_within_its_limits():
     assert tuple(transform.rotate) == (-15, 15)
     assert tuple(transform.translate_percent["x"]) == (-0.0625, 0.0625)
     assert tuple(transform.scale["x"]) == (0.9, 1.1)
+
+
+def test_shifts_are_whole_pixels_and_scales_independent():
+    """What albumentations 2 makes of the arguments, as the docstring says."""
+    transform, centre = shift_scale_rotate(p=1), np.array([15.5, 15.5, 1])
+    shifts, scales = [], []
+    for seed in range(400):
+        transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        drawn = transform.get_params_dependent_on_data({"shape": (32, 32, 3)}, {})
+        shifts.append((drawn["matrix"] @ centre - centre)[:2])
+        scales.append((drawn["scale"]["x"], drawn["scale"]["y"]))
+    assert set(np.unique(np.round(shifts, 6))) == {-1, 0, 1}
+    assert abs(np.corrcoef(np.transpose(scales))[0, 1]) < 5 / 400**0.5
 
 
 def test_flip_is_a_mirror(stand_in):
