@@ -48,8 +48,7 @@ def check(args: argparse.Namespace) -> int:
     model = assignment.load_network(args.network)
     recipe = recipes.recipe_named(args.recipe) if args.recipe else recipes.RECIPES.get(args.network)
     if args.augmentation:
-        recipe = assignment.load_object(args.augmentation)
-        recipe = recipe() if callable(recipe) and not hasattr(recipe, "transforms") else recipe
+        recipe = assignment.load_pipeline(args.augmentation)
     table = assignment.check(model, recipe, args.accuracy)
     print(assignment.told(table))
     return 0 if table.passed.all() else 1

@@ -2,8 +2,9 @@
 
 import importlib
 import importlib.util
+import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,11 @@ def check(model: nn.Module, recipe: Recipe | object | None = None, accuracy: flo
     """
     table = layer_table(model)
     _refuse_other_than_ten_logits(model)
+    if table.params.sum() > parameter_count(model):
+        raise BadInput(
+            f"The layers use {table.params.sum():,} weights, but the network has registered only "
+            f"{parameter_count(model):,} parameters: keep layers as attributes or in nn.ModuleList, not in a list."
+        )
     rows = [*_size(model), *_layers(table), *_head(table)]
     if recipe is not None:
         rows += _augmentation(recipe)
@@ -58,8 +64,12 @@ def _refuse_other_than_ten_logits(model: nn.Module) -> None:
     with torch.no_grad(), evaluating(model), torch.random.fork_rng():
         output = model(image)
     if not isinstance(output, torch.Tensor) or output.shape != (2, 10):
-        got = f"(N, {', '.join(map(str, output.shape[1:]))})" if hasattr(output, "shape") else type(output).__name__
-        raise BadInput(f"The network gives {got} for (N, 3, 32, 32); the challenge needs (N, 10), a logit per class.")
+        got = (
+            str(tuple(output.shape))
+            if isinstance(output, torch.Tensor)
+            else f"something of type {type(output).__name__}"
+        )
+        raise BadInput(f"The network gives {got} for two images; the challenge needs (2, 10), a logit per class.")
 
 
 # Rows are (constraint, required, actual, passed, remark); a passed one's remark is empty but for the receptive field's.
@@ -79,47 +89,78 @@ def _size(model: nn.Module) -> list[tuple]:
 
 
 def _layers(table: pd.DataFrame) -> list[tuple]:
-    convolutions = table[table.kind == "Conv2d"]
+    convolutions = table[(table.kind == "Conv2d") & table.index.isin(_behind(table, table.attrs["output_rows"]))]
+    kernel, dilation = (
+        np.stack([np.broadcast_to(v, 2) for v in convolutions[c]] or [(0, 0)]) for c in ("kernel", "dilation")
+    )
     wide = convolutions.kernel.map(np.max) > 1
-    pools = table[table.kind.str.contains("max", case=False)]
-    dilated = convolutions[wide & (convolutions.dilation.map(np.max) > 1)]
-    depthwise = convolutions[wide & (convolutions.groups > 1) & (convolutions.groups == convolutions.channels_in)]
+    dilated = int(((kernel > 1) & (dilation > 1)).any(1).sum())
+    depthwise = {
+        *convolutions.index[wide & (convolutions.groups > 1) & (convolutions.groups == convolutions.channels_in)]
+    }
     pointwise = convolutions[~wide & (convolutions.groups == 1)]
-    pairs = [row for row in pointwise.itertuples() if len(row.inputs) == 1 and row.inputs[0] in depthwise.index]
+    pairs = sum(bool(depthwise & _convolutions_before(table, inputs)) for inputs in pointwise.inputs)
+    pools = table.layer[table.kind.str.contains("max", case=False)].unique().tolist()
     return [
-        ("max-pooling", "none", len(pools), pools.empty,
-         _unless(pools.empty, f"Replace {', '.join(pools.layer)} by a convolution of stride 2.")),
-        ("depthwise-separable convolutions", ">= 1", len(pairs), pairs,
+        ("max-pooling", "none", len(pools), not pools,
+         _unless(not pools, f"Do without {', '.join(pools)}: a convolution of stride 2 shrinks a map, too.")),
+        ("depthwise-separable convolutions", ">= 1", pairs, pairs,
          _unless(pairs, "Add a depthwise convolution (groups = its input channels) with a 1x1 convolution after it.")),
-        ("dilated convolutions", ">= 1", len(dilated), len(dilated),
-         _unless(len(dilated), "Give a convolution of kernel 3 dilation=2 and padding=2.")),
+        ("dilated convolutions", ">= 1", dilated, dilated,
+         _unless(dilated, "Give a convolution of kernel 3 dilation=2 and padding=2.")),
     ]  # fmt: skip
+
+
+def _behind(table: pd.DataFrame, rows: Iterable[int]) -> set[int]:
+    """Return the rows that feed these, however far back, themselves included: what else ran was thrown away."""
+    found, waiting = set(), [*rows]
+    while waiting:
+        if (row := waiting.pop()) >= 0 and row not in found:
+            found.add(row)
+            waiting += table.inputs[row]
+    return found
+
+
+def _convolutions_before(table: pd.DataFrame, rows: Iterable[int]) -> set[int]:
+    """Return the last convolutions before these inputs, looking through padding, crops and pooling."""
+    found = set()
+    for row in (row for row in rows if row >= 0):
+        if table.kind[row] == "Conv2d":
+            found.add(row)
+        elif table.output[row][1:] != (1, 1):
+            found |= _convolutions_before(table, table.inputs[row])
+    return found
 
 
 def _head(table: pd.DataFrame) -> list[tuple]:
     """Walk from the logits back to the pooling: 1x1 convolutions of a single position are fully connected, too."""
-    pools, connected, others, behind = 0, set(), [], [*table.attrs["output_rows"]]
-    while behind:
-        number = behind.pop()
-        row = table.loc[number] if number >= 0 else None
-        if row is None or number in connected:
-            continue
-        if row.kind == "global pool":
-            pools += 1
-        elif row.kind == "Linear" or (row.kernel == 1 and row.output[1:] == (1, 1)):
-            connected.add(number)
-            behind += row.inputs
-        else:
-            others.append(row)
-            behind += row.inputs if row.kind == "flatten" else ()
+    pools, others, connected = set(), {}, set()
+
+    def depth(row: int) -> int:
+        """Return the fully connected layers in a row before and with this one."""
+        kind, kernel, layer = (table[c][row] if row >= 0 else None for c in ("kind", "kernel", "layer"))
+        single = row >= 0 and kernel == 1 and table.output[row][1:] == (1, 1)
+        if kind == "global pool" and not single:
+            pools.add(row)
+            return 0
+        if not single and kind != "flatten":
+            others[row] = layer or kind or "the image"
+            return 0
+        if kind == "flatten":
+            others[row] = layer or kind
+        before = max(depth(i) for i in table.inputs[row])
+        if kind in ("Linear", "Conv2d"):
+            connected.add(layer)
+        return before + (kind in ("Linear", "Conv2d"))
+
+    hidden = max(0, max(depth(row) for row in table.attrs["output_rows"]) - 1)
     pooled = bool(pools) and not others
-    hidden = max(len(connected) - 1, 0)
-    found = "yes" if pooled else f"no: {others[0].kind} {others[0].layer}" if others else "no"
+    found = "yes" if pooled else f"no: {next(iter(others.values()))}" if others else "no"
     return [
         ("global average pooling", "before the classifier", found, pooled,
          _unless(pooled, "Put nn.AdaptiveAvgPool2d(1) between the last feature map and the classifier.")),
         ("fully connected hidden layers", "none", hidden, hidden == 0,
-         _unless(hidden == 0, f"Leave out all but the last of {', '.join(table.layer[sorted(connected)])}.")),
+         _unless(hidden == 0, f"Leave out all but the last of {', '.join(sorted(connected))}.")),
     ]  # fmt: skip
 
 
@@ -130,22 +171,34 @@ def _augmentation(recipe: Recipe | object) -> list[tuple]:
     found = applied(augmentation(recipe.augmentation, recipe.mean, recipe.std) if named else recipe)
     flips = [p for transform, p in found if type(transform).__name__ == "HorizontalFlip"]
     moves = [p for transform, p in found if _shifts_scales_rotates(transform)]
-    holes = [n for n, (transform, _) in enumerate(found) if type(transform).__name__ == "CoarseDropout"]
+    holes = [
+        (_hole_problems(transform, [t for t, _ in found[:n]]), p, [t for t, _ in found[n + 1 :]])
+        for n, (transform, p) in enumerate(found)
+        if type(transform).__name__ == "CoarseDropout"
+    ]
+    problems, p, later = min(holes, key=lambda hole: (len(hole[0]), -hole[1]), default=([], None, []))
     rows = [
         _firing("horizontal flip", flips, "Add A.HorizontalFlip(p=0.5)."),
         _firing("shift, scale, rotate", moves, "Add A.ShiftScaleRotate(p=0.5), with all three limits above 0."),
-        _firing("coarse dropout", [found[n][1] for n in holes], "Add A.CoarseDropout with p=0.5."),
+        _firing("coarse dropout", [p] if holes else [], "Add A.CoarseDropout with p=0.5."),
     ]
     if holes:
-        problems = _hole_problems(found[holes[0]][0], [transform for transform, _ in found[: holes[0]]])
         actual = ", ".join(problems) or f"1 of {HOLE}x{HOLE}, the mean"
-        advice = (
+        remark = (
             f"Give num_holes_range=(1, 1), hole_height_range and hole_width_range=({HOLE}, {HOLE}), and as fill the "
-            "mean in the units of the image there: times 255 before Normalize."
+            "mean in the units of the image there: times 255 before Normalize. albumentations 2 ignores the old "
+            "max_holes, max_height and fill_value."
         )
+        tinting = [type(t).__name__ for t in later if _recolours(t)]
+        tint = f"{', '.join(tinting)} after it changes the hole's colour, too; put it before." if tinting else ""
         required = f"1 of {HOLE}x{HOLE}, the data set's mean"
-        rows.append(("hole of coarse dropout", required, actual, not problems, _unless(not problems, advice)))
+        rows.append(("hole of coarse dropout", required, actual, not problems, remark if problems else tint))
     return rows
+
+
+def _recolours(transform: object) -> bool:
+    name, bases = type(transform).__name__, {kind.__name__ for kind in type(transform).__mro__}
+    return "ImageOnlyTransform" in bases and name not in ("Normalize", "ToFloat")
 
 
 def _firing(name: str, probabilities: list[float], advice: str) -> tuple:
@@ -174,26 +227,34 @@ def _hole_problems(hole: object, earlier: list) -> list[str]:
         sides *= 32  # albumentations takes all four for shares of the image then
     if (sides.astype(int) != HOLE).any():
         problems.append("{:g} to {:g} by {:g} to {:g} pixels".format(*sides))
-    expected = 255 * np.array(CIFAR10_MEAN)
-    tolerance = np.array([FILL_TOLERANCE] * 3, float)
-    for normalise in (t for t in earlier if type(t).__name__ == "Normalize"):
-        deviation = np.array(normalise.std) * normalise.max_pixel_value
-        expected = expected / deviation - np.array(normalise.mean) / normalise.std
-        tolerance /= deviation
+    expected, tolerance = 255 * np.array(CIFAR10_MEAN), np.full(3, FILL_TOLERANCE, float)
+    for transform in earlier:  # what changes the units of the image
+        if type(transform).__name__ == "ToFloat":
+            expected, tolerance = (v / (transform.max_value or 255) for v in (expected, tolerance))
+        elif type(transform).__name__ == "Normalize" and transform.normalization != "standard":
+            return [*problems, f"a fill in units of normalization={transform.normalization!r}"]
+        elif type(transform).__name__ == "Normalize":
+            deviation = np.array(transform.std) * transform.max_pixel_value
+            expected = expected / deviation - np.array(transform.mean) / transform.std
+            tolerance = tolerance / deviation
     try:
-        fill = np.broadcast_to(np.asarray(hole.fill, float), 3)
+        fill = np.asarray(hole.fill, float)
+        right = abs(fill - expected.mean()) <= tolerance.mean() if fill.ndim == 0 else abs(fill - expected) <= tolerance
     except (TypeError, ValueError):
         return [*problems, f"fill {hole.fill!r}"]
-    if np.any(abs(fill - expected) > tolerance):
-        problems.append(f"fill {tuple(np.round(fill, 2).tolist())}, not {tuple(np.round(expected, 2).tolist())}")
+    if not np.all(right):
+        problems.append(f"fill {np.round(fill, 2).tolist()}, not {np.round(expected, 2).tolist()}")
     return problems
 
 
 def _accuracy(accuracy: float) -> tuple:
-    number = isinstance(accuracy, (int, float)) and not isinstance(accuracy, bool)
-    if not number or not (accuracy == 0 or 1 < accuracy <= 100):
+    try:
+        percent = float("nan") if isinstance(accuracy, (bool, str)) else float(accuracy)
+    except (TypeError, ValueError):
+        percent = float("nan")
+    if not (percent == 0 or 1 < percent <= 100):
         raise BadInput(f"The accuracy is {accuracy!r}; give it in percent, such as 86.15.")
-    passed = accuracy >= LEAST_ACCURACY
+    passed = percent >= LEAST_ACCURACY
     return (
         "accuracy, %",
         f">= {LEAST_ACCURACY:g}",
@@ -213,7 +274,8 @@ def _unless(passed: object, advice: str) -> str:
 def load_object(target: str) -> object:
     """Return what MODULE:NAME names, the module a file or one that can be imported from here.
 
-    Raises BadInput when it cannot be imported, or has no such name.
+    The module's folder stays on the path, since its functions may import from there when they are called. Raises
+    BadInput when it cannot be imported, or has no such name.
     """
     place, _, name = target.partition(":")
     if not place or not name:
@@ -229,23 +291,22 @@ def load_object(target: str) -> object:
 
 
 def _imported(place: str) -> object:
-    sys.path.insert(0, str(Path(place).resolve().parent if place.endswith(".py") else Path.cwd()))
+    path = Path(place)
+    if place.endswith(".py") and not path.is_file():
+        raise BadInput(f"There is no file {place}.")
+    if not place.endswith(".py") and (path.suffix == ".ipynb" or "/" in place):
+        raise BadInput(f"{place} is neither a .py file nor the name of a module: give one of these.")
+    sys.path.insert(0, str(path.resolve().parent if place.endswith(".py") else Path.cwd()))
     try:
         if not place.endswith(".py"):
             return importlib.import_module(place)
-        if not Path(place).is_file():
-            raise BadInput(f"There is no file {place}.")
-        spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+        spec = importlib.util.spec_from_file_location(f"checked_{path.stem}", place)  # whatever it is called
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
         spec.loader.exec_module(module)
         return module
-    except BadInput:
-        raise
     except (Exception, SystemExit) as error:  # a student's module may be anything
         raise BadInput(f"{place} cannot be imported ({_told(error)}): mend it or give another module.") from error
-    finally:
-        del sys.path[0]
 
 
 def load_network(target: str) -> nn.Module:
@@ -257,20 +318,33 @@ def load_network(target: str) -> nn.Module:
         if target not in MODELS:
             raise BadInput(f"{target!r} is no network here. {nearest(target, MODELS)} Your own is MODULE:FACTORY.")
         return build(target)
-    found = load_object(target)
-    model = found if isinstance(found, nn.Module) else _called(found, target)
+    model = _made(target)
     if not isinstance(model, nn.Module):
-        raise BadInput(f"{target} gives {type(model).__name__}; it must give a torch.nn.Module.")
+        raise BadInput(f"{target} gives {_kind(model)}; it must give a torch.nn.Module.")
     return model
 
 
-def _called(factory: Callable[[], object], target: str) -> object:
-    if not callable(factory):
-        return factory
+def load_pipeline(target: str) -> object:
+    """Return what MODULE:NAME gives, an albumentations Compose or a function that makes one; raises BadInput."""
+    pipeline = _made(target)
+    if not hasattr(pipeline, "transforms"):
+        raise BadInput(f"{target} gives {_kind(pipeline)}; it must give an albumentations Compose.")
+    return pipeline
+
+
+def _made(target: str) -> object:
+    """Return the object, or what the function or class gives."""
+    found = load_object(target)
+    if not (inspect.isroutine(found) or inspect.isclass(found)):
+        return found
     try:
-        return factory()
-    except Exception as error:  # a student's factory may raise anything
+        return found()
+    except (Exception, SystemExit) as error:  # a student's factory may raise anything
         raise BadInput(f"{target}() raises {_told(error)}; it is called without arguments.") from error
+
+
+def _kind(thing: object) -> str:
+    return "nothing: return it" if thing is None else f"something of type {type(thing).__name__}"
 
 
 def _told(error: BaseException) -> str:

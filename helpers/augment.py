@@ -79,7 +79,7 @@ def flip_ssr_cutout_colour(**normalisation: Channels) -> A.Compose:
 
 
 def pad_crop_cutout(**normalisation: Channels) -> A.Compose:
-    """Pad to 40x40, crop 32x32, cut out; the hole, 8x8 in every second image, was not stated and is chosen here."""
+    """Pad to 40x40, crop 32x32, cut out; the black border and the hole, 8x8 in half of the images, are chosen here."""
     return pipeline(*pad_crop(), coarse_dropout(8), **normalisation)
 
 
@@ -101,22 +101,23 @@ def augmentation(name: str, mean: Channels = CIFAR10_MEAN, std: Channels = CIFAR
     return AUGMENTATIONS[name](mean=mean, std=std)
 
 
-def applied(compose: A.Compose) -> list[tuple[A.BasicTransform, float]]:
+def applied(compose: A.Compose, p: float | None = None) -> list[tuple[A.BasicTransform, float]]:
     """Return a pipeline's transforms in order, each with its probability of being applied to an image.
 
     Looks into Compose, Sequential and OneOf; raises BadInput for another nested group, and for what is no pipeline.
+    `p` stands in for the pipeline's own.
     """
     if not isinstance(compose, A.BaseCompose):
-        raise BadInput(f"A pipeline is an albumentations Compose, {type(compose).__name__} is not; build one.")
+        kind = f"{type(compose).__module__}.{type(compose).__name__}"
+        raise BadInput(f"A pipeline is an albumentations Compose; {kind} is not.")
     if not isinstance(compose, (A.Compose, A.Sequential, A.OneOf)):
         raise BadInput(f"The pipeline nests {type(compose).__name__}; accepted are Compose, Sequential and OneOf.")
-    shares = compose.transforms_ps if isinstance(compose, A.OneOf) else [1] * len(compose.transforms)
+    p = compose.p if p is None else p
+    one = isinstance(compose, A.OneOf)  # its parts' p are their shares; the chosen one is applied for certain
+    shares = compose.transforms_ps if one else [part.p for part in compose.transforms]
     found = []
     for part, share in zip(compose.transforms, shares, strict=True):
-        if isinstance(part, A.BaseCompose):
-            found += [(transform, compose.p * share * p) for transform, p in applied(part)]
-        else:  # OneOf takes a transform's p for its share, and then applies it for certain
-            found.append((part, compose.p * (share if isinstance(compose, A.OneOf) else part.p)))
+        found += applied(part, p * share) if isinstance(part, A.BaseCompose) else [(part, p * share)]
     return found
 
 

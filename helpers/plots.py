@@ -111,6 +111,8 @@ def receptive_field_growth(
         hollow = table.get("unproductive", pd.Series(False, table.index)).to_numpy(bool)
         axis.plot(place[~hollow], table.rf[~hollow], "o", color=line.get_color())
         axis.plot(place[hollow], table.rf[hollow], "o", color=line.get_color(), markerfacecolor="white")
+    if any("unproductive" in table for table in tables.values()):
+        axis.plot([], [], "o", color="grey", markerfacecolor="white", label="its input sees the image")
     axis.axhline(image_side, color="black", linestyle="--", linewidth=1.2, label=f"image side, {image_side} px")
     if limit is not None:
         axis.axhline(limit, color="black", linestyle=":", linewidth=1.5, label=f"the challenge's {limit} px")
@@ -138,7 +140,7 @@ def sees_and_uses(table: pd.DataFrame, title: str) -> Figure:
 @_figure
 def receptive_field_on_image(image: np.ndarray, sizes: dict[str, int], title: str) -> Figure:
     """Draw squares of these sizes in pixels around the centre of the image."""
-    figure, axis = plt.subplots(figsize=(6, 5.4), layout="constrained")
+    figure, axis = plt.subplots(figsize=(8, 6), layout="constrained")
     height, width = image.shape[:2]
     axis.imshow(image, interpolation="nearest")
     for (name, size), colour in zip(sizes.items(), sns.color_palette("bright"), strict=False):

@@ -77,6 +77,7 @@ class _Trace(TorchDispatchMode):
             int, Tensor
         ] = {}  # parameters in the table so far, by address; held, so that it stays theirs
         self.done, self.keep, self.kept = 0, keep, None if keep else image
+        self.covering: set[int] = set()  # rows of average pools whose window is the whole map
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -101,9 +102,14 @@ class _Trace(TorchDispatchMode):
     def follow(self, func, name: str, args: tuple, kwargs: dict, maps: list[_Map], out: Tensor) -> _Map:
         """Return the map that `out` is, given the maps of the tensors that the operation has read."""
         positions = {dim for m in maps for dim in m.dims}
-        if not positions and name in ("addmm", "mm") and len(maps) == 1:
-            *bias, features, weight = args[:3]
-            return self.row("Linear", maps[0], out, NO_WINDOW, features.shape[1], self.parameters(weight, *bias))
+        if not positions and name in CONNECTED and len(maps) == 1 and out.ndim < 4:
+            operands = [argument for argument in args if isinstance(argument, Tensor)]
+            (features,) = [operand for operand in operands if operand in self.maps]
+            weights = [operand for operand in operands if operand is not features]
+            channels = out.shape[1 if name == "convolution" else -1]
+            channels_in = features.shape[1 if name == "convolution" else -1]
+            found = self.row("Linear", maps[0], (channels, 1, 1), NO_WINDOW, channels_in, self.parameters(*weights))
+            return found
         if not positions and (name != "convolution" or out.ndim != 4):
             return self.merged(name, maps, out)
         schema = func._schema.arguments
@@ -167,14 +173,16 @@ class _Trace(TorchDispatchMode):
             unpooled=m.unpooled if (kernel == 1).all() else None,  # a window sees a map again
         )
         window = (*map(_plain, (kernel, stride, dilation)), padding, groups)
-        return self.row(kind, moved, out, window, channels_in or out.shape[-3], params)
+        output = (out.shape[-3], *out.shape[-2:])
+        return self.row(kind, moved, output, window, channels_in or out.shape[-3], params)
 
     def pooled(self, kind: str, m: _Map, x: Tensor, out: Tensor) -> _Map:
         """Write the row of a layer that sees its whole map."""
         last = m.last + (m.size - 1) * m.jump
         pooled = replace(m, size=np.ones(2, int), last=last, dims=(), unpooled=m.before_pooling())
         channels = x.shape[1:].numel() // int(m.size.prod())
-        return self.row(kind, pooled, out, (_plain(m.size), 1, 1, 0, 1), channels)
+        output = (out.shape[1:].numel(), 1, 1)
+        return self.row(kind, pooled, output, (_plain(m.size), 1, 1, 0, 1), channels)
 
     def parameters(self, *tensors: Tensor | None) -> int:
         """Return how many numbers these hold that no earlier row has counted."""
@@ -183,10 +191,9 @@ class _Trace(TorchDispatchMode):
         self.counted |= new
         return sum(tensor.numel() for tensor in new.values())
 
-    def row(self, kind: str, m: _Map, out: Tensor, window: tuple, channels_in: int, params: int = 0) -> _Map:
+    def row(self, kind: str, m: _Map, output: tuple, window: tuple, channels_in: int, params: int = 0) -> _Map:
         path, module = self.running[-1]
         layer = ".".join(filter(None, [path, "" if _is_layer(module) else kind.lower().replace(" ", "_")]))
-        output = (out.shape[1:].numel() // int(m.size.prod()), *m.size.tolist())
         seen = map(_plain, (m.jump, m.rf, (m.first + m.last) / 2))
         values = [layer, kind, *window, output, params, *seen, m.rows, channels_in]
         self.rows.append(dict(zip(COLUMNS, values, strict=True)))
@@ -216,8 +223,10 @@ def _pool(trace: _Trace, name: str, given: dict, x: Tensor, m: _Map, out: Tensor
     stride, dilation = _pair(given["stride"] or kernel), _pair(given.get("dilation", 1))
     kind = "AvgPool2d" if name == "avg_pool2d" else "MaxPool2d"
     slid = trace.slid(kind, m, out, kernel, stride, dilation, padding, padding)
-    covers = kind == "AvgPool2d" and slid.size.max() == 1 and (np.subtract(kernel, padding) >= m.size).all()
-    return replace(slid, unpooled=m.before_pooling()) if covers else slid
+    if kind == "AvgPool2d" and slid.size.max() == 1 and (np.subtract(kernel, padding) >= m.size).all():
+        trace.covering.update(slid.rows)
+        return replace(slid, unpooled=m.before_pooling())
+    return slid
 
 
 def _adaptive_pool(trace: _Trace, name: str, given: dict, x: Tensor, m: _Map, out: Tensor) -> _Map:
@@ -298,6 +307,7 @@ PASSING = {  # leave every position where it is, beside what PyTorch itself mark
     *("hardswish", "_prelu_kernel", "log_sigmoid_forward", "rrelu_with_noise", "native_dropout"),
     *("alias", "clone", "detach", "expand", "channel_shuffle", "native_channel_shuffle", "_to_copy"),
 }
+CONNECTED = {"addmm", "mm", "bmm", "baddbmm", "convolution"}  # fully connected layers, where no positions are left
 ALONG_ONE_DIMENSION = {"cat", "split", "split_with_sizes", "glu", "_softmax", "_log_softmax"}
 
 
@@ -358,7 +368,7 @@ def _follow(model: nn.Module, image: Tensor, trace: _Trace) -> _Map:
         shape, reason = ", ".join(map(str, image.shape[1:])), " ".join(str(error).split()).split(". ")[0]
         raise BadInput(
             f"The network does not take (N, {shape}): {trace.place()} stops with {type(error).__name__} "
-            f"({reason:.200}); give the input_size that it is made for."
+            f"({reason:.200}); mend it, or give the input_size that it is made for."
         ) from error
     maps = [trace.maps[tensor] for tensor in _tensors(output) if tensor in trace.maps]
     if not maps:
@@ -406,21 +416,22 @@ def layer_table(model: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> pd
     trace = _Trace(image)
     with torch.no_grad():
         output = _follow(model, image, trace)
-    _name_global_pools(trace.rows, output)
+    _name_global_pools(trace, output)
     table = pd.DataFrame(trace.rows, columns=COLUMNS)
     table.attrs = {"input_size": tuple(input_size), "output_rows": output.rows}
     return table
 
 
-def _name_global_pools(rows: list[dict], output: _Map) -> None:
+def _name_global_pools(trace: _Trace, output: _Map) -> None:
     """Rename an AvgPool2d of a whole map if no window follows: at the head only is it global pooling."""
     behind = [*output.rows] if output.unpooled else []
     while behind:
-        row = rows[behind.pop()]
-        if row["kind"] == "AvgPool2d":
+        number = behind.pop()
+        row = trace.rows[number]
+        if number in trace.covering:
             row["kind"] = "global pool"
         elif row["kernel"] == 1:
-            behind += row["inputs"]
+            behind += [i for i in row["inputs"] if i >= 0]
 
 
 def total(model: nn.Module, input_size: Sequence[int] = (3, 32, 32), with_pooling: bool = False) -> int:

@@ -5,13 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import albumentations as A
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from helpers.__main__ import main
 from helpers.assignment import check, load_network, load_object, told
-from helpers.augment import applied, coarse_dropout, flip, shift_scale_rotate
+from helpers.augment import applied, augment_image, coarse_dropout, flip, shift_scale_rotate
 from helpers.data import CIFAR10_MEAN
 from helpers.errors import BadInput
 from helpers.models import MODELS, build, parameter_count
@@ -90,6 +92,10 @@ BROKEN = {
         {"pool": nn.AdaptiveAvgPool2d(2), "classifier": nn.Linear(32 * 4, 10)},
         {"global average pooling"},
     ),
+    "pooling of a part of the map": (
+        {"pool": nn.AvgPool2d(5)},
+        {"global average pooling"},
+    ),
     "hidden layer": (
         {"classifier": nn.Sequential(nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 10))},
         {FULLY_CONNECTED},
@@ -101,12 +107,47 @@ BROKEN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("changes", "broken"), BROKEN.values(), ids=BROKEN)
-def test_each_constraint_fails_alone(changes, broken):
-    assert failures(network(**changes)) == broken
+class Head(nn.Module):
+    """Several layers on the pooled features, combined by a function."""
+
+    def __init__(self, combine, *layers):
+        super().__init__()
+        self.combine, self.layers = combine, nn.ModuleList(layers)
+
+    def forward(self, features):
+        return self.combine(features, *self.layers)
+
+
+BROKEN |= {
+    "hidden layer of a 1-D convolution": (
+        {"classifier": nn.Sequential(nn.Unflatten(1, (32, 1)), nn.Conv1d(32, 16, 1), nn.Flatten(), nn.Linear(16, 10))},
+        {FULLY_CONNECTED},
+    ),
+    "hidden layer before a second, empty pooling": (
+        {"flatten": nn.Sequential(nn.Conv2d(32, 32, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())},
+        {FULLY_CONNECTED},
+    ),
+    "dilated along the axis of one": (
+        {"dilated": nn.Conv2d(16, 16, 9, padding=4), "last": nn.Conv2d(32, 32, 5, padding=2),
+         "pointwise": nn.Sequential(nn.Conv2d(16, 32, 1), nn.Conv2d(32, 32, (3, 1), padding=(1, 0), dilation=(1, 2)))},
+        {"dilated convolutions"},
+    ),
+}  # fmt: skip
 
 
 KEPT = {
+    "two classifiers averaged": {
+        "classifier": Head(lambda x, a, b: (a(x) + b(x)) / 2, nn.Linear(32, 10), nn.Linear(32, 10))
+    },
+    "a classifier in two parts": {
+        "classifier": Head(lambda x, a, b: torch.cat([a(x), b(x)], 1), nn.Linear(32, 4), nn.Linear(32, 6))
+    },
+    "one classifier applied twice": {"classifier": Head(lambda x, a: (a(x) + a(F.dropout(x))) / 2, nn.Linear(32, 10))},
+    "a shortcut around the depthwise convolution": {
+        "depthwise": nn.Sequential(
+            nn.Conv2d(16, 16, 3, 2, 1), Head(lambda x, a: x + a(x), nn.Conv2d(16, 16, 3, padding=1, groups=16))
+        )
+    },
     "a classifier of 1x1 convolution": {"flatten": nn.Conv2d(32, 10, 1), "classifier": nn.Flatten()},
     "average pooling of the map's size": {"pool": nn.AvgPool2d(8)},
     "activations between depthwise and pointwise": {
@@ -116,6 +157,11 @@ KEPT = {
         "depthwise": nn.Conv2d(16, 32, 3, 2, 1, groups=16), "pointwise": nn.Conv2d(32, 32, 1)
     },
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "broken"), BROKEN.values(), ids=BROKEN)
+def test_each_constraint_fails_alone(changes, broken):
+    assert failures(network(**changes)) == broken
 
 
 @pytest.mark.parametrize("changes", KEPT.values(), ids=KEPT)
@@ -133,6 +179,35 @@ def test_a_gates_layers_are_no_hidden_layers():
             return x * self.gate(x).sigmoid()
 
     assert failures(network(dilated=nn.Sequential(nn.Conv2d(16, 16, 3, padding=4, dilation=4), Gated()))) == set()
+
+
+def test_layers_whose_result_is_thrown_away_do_not_count():
+    class Forgetful(nn.Sequential):
+        def forward(self, x):
+            for layer in self:
+                layer(x)
+            return x
+
+    model = network(
+        dilated=Forgetful(nn.Conv2d(16, 16, 3, padding=2, dilation=2)), last=nn.Conv2d(32, 32, 5, padding=2),
+        depthwise=nn.Sequential(Forgetful(nn.Conv2d(16, 16, 3, 1, 1, groups=16)), nn.Conv2d(16, 16, 9, 2, 4)),
+    )  # fmt: skip
+    assert failures(model) == {"dilated convolutions", "depthwise-separable convolutions"}
+
+
+def test_layers_that_are_not_registered_are_refused():
+    class Hidden(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = [nn.Conv2d(3, 64, 3), nn.Conv2d(64, 10, 3)]
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = layer(x)
+            return x.mean((2, 3))
+
+    with pytest.raises(BadInput, match=r"use 7,562 weights.*only 0 parameters.*ModuleList"):
+        check(Hidden())
 
 
 def test_frozen_parameters_count_and_shared_ones_count_once():
@@ -181,6 +256,20 @@ MEAN_AS_SHARES = CIFAR10_MEAN
 PIPELINES = {
     "as asked for": (pipeline(), set()),
     "flip too rare": (pipeline(flip_p=0.05), {"horizontal flip"}),
+    "one grey level, the mean of the three": (pipeline(hole=hole(fill=120.7)), set()),
+    "black holes beside the right one": (pipeline(A.CoarseDropout(p=0.9)), set()),
+    "only the rare hole is right": (
+        A.Compose([flip(), shift_scale_rotate(), coarse_dropout(p=0.05), A.CoarseDropout(p=0.9)]), {"coarse dropout"}),
+    "as floats": (
+        A.Compose([flip(), shift_scale_rotate(), A.ToFloat(255), hole(fill=CIFAR10_MEAN)]), set()),
+    "as floats, grey levels": (
+        A.Compose([flip(), shift_scale_rotate(), A.ToFloat(255), hole()]), {"hole of coarse dropout"}),
+    "as floats, then normalised": (
+        A.Compose([flip(), shift_scale_rotate(), A.ToFloat(255),
+                   A.Normalize(CIFAR10_MEAN, (0.25,) * 3, max_pixel_value=1.0), hole(fill=0)]), set()),
+    "normalised by its own statistics": (
+        A.Compose([flip(), shift_scale_rotate(), A.Normalize(normalization="image"), hole(fill=0)]),
+        {"hole of coarse dropout"}),
     "another flip": (A.Compose([A.VerticalFlip(p=1), shift_scale_rotate(), coarse_dropout()]), {"horizontal flip"}),
     "affine does the same": (
         pipeline(ssr=A.Affine(scale=(0.9, 1.1), translate_percent=(-0.1, 0.1), rotate=(-15, 15))), set()),
@@ -214,6 +303,17 @@ def test_probabilities_are_how_often_transforms_are_applied():
     either = A.OneOf([A.HorizontalFlip(p=0.1), A.VerticalFlip(p=0.3)], p=0.8)
     found = applied(A.Compose([either, A.Sequential([A.Transpose(p=0.5)], p=0.5)]))
     assert [p for _, p in found] == pytest.approx([0.2, 0.6, 0.25])
+    chosen = A.OneOf([A.Sequential([A.HorizontalFlip(p=0.5)], p=0.2), A.NoOp(p=0.6)], p=1)
+    compose, image = A.Compose([chosen]), np.arange(2, dtype=np.uint8)[None, :, None].repeat(3, 2)
+    share = np.mean([augment_image(compose, image, seed=0, epoch=0, index=i)[0, 0, 0] for i in range(4000)])
+    assert dict((type(t).__name__, p) for t, p in applied(compose))["HorizontalFlip"] == pytest.approx(0.125)
+    assert abs(share - 0.125) < 5 * (0.125 * 0.875 / 4000) ** 0.5
+
+
+def test_a_hole_that_is_recoloured_later_is_remarked_upon():
+    table = check(network(), RECIPES["compact_135k"]).set_index("constraint")
+    assert table.passed["hole of coarse dropout"]
+    assert "RGBShift, RandomBrightnessContrast after it" in table.remark["hole of coarse dropout"]
 
 
 @pytest.mark.parametrize(
@@ -225,12 +325,21 @@ def test_what_is_no_readable_pipeline_is_refused(recipe, words):
         check(network(), recipe)
 
 
-@pytest.mark.parametrize(("accuracy", "broken"), [(85.0, set()), (84.99, {"accuracy, %"}), (0, {"accuracy, %"})])
+@pytest.mark.parametrize(
+    ("accuracy", "broken"),
+    [
+        (85.0, set()),
+        (np.float32(86.5), set()),
+        (torch.tensor(90.0), set()),
+        (84.99, {"accuracy, %"}),
+        (0, {"accuracy, %"}),
+    ],
+)
 def test_accuracy(accuracy, broken):
     assert failures(network(), None, accuracy) == broken
 
 
-@pytest.mark.parametrize("accuracy", [0.86, 101, -1, "86", float("nan"), True])
+@pytest.mark.parametrize("accuracy", [0.86, 101, -1, "86", float("nan"), True, [90]])
 def test_accuracy_is_in_percent(accuracy):
     with pytest.raises(BadInput, match="percent"):
         check(network(), None, accuracy)
@@ -261,9 +370,9 @@ class Several(nn.Linear):
 
 REFUSED = {
     "another input": (nn.Conv2d(1, 10, 3), r"does not take \(N, 3, 32, 32\)"),
-    "another number of logits": (network(classifier=nn.Linear(32, 100)), r"gives \(N, 100\)"),
-    "a map": (network(flatten=nn.Identity(), classifier=nn.Conv2d(32, 10, 1)), r"gives \(N, 10, 1, 1\)"),
-    "several outputs": (Several(3072, 10), "gives tuple"),
+    "another number of logits": (network(classifier=nn.Linear(32, 100)), r"gives \(2, 100\)"),
+    "a map": (network(flatten=nn.Identity(), classifier=nn.Conv2d(32, 10, 1)), r"gives \(2, 10, 1, 1\)"),
+    "several outputs": (Several(3072, 10), "type tuple"),
     "unsupported layer": (
         nn.Sequential(nn.ConvTranspose2d(3, 10, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten()), "transposed"),
     "jumps that disagree": (Branches(), r"jumps 1 and 2"),
@@ -300,6 +409,15 @@ def broken():
 def number():
     return 3
 
+def exits():
+    raise SystemExit("no gpu")
+
+def forgets():
+    Net()
+
+def needs(mean):
+    pass
+
 ready, AUGMENTATION = Net(), A.Compose([A.HorizontalFlip(p=0.5)])
 """
 
@@ -311,6 +429,7 @@ def student(tmp_path, monkeypatch):
     (tmp_path / "typo.py").write_text("def f(:\n")
     (tmp_path / "stops.py").write_text("import sys\nsys.exit(3)\n")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
     yield tmp_path
     for name in ("student_net", "part", "typo", "stops"):
         sys.modules.pop(name, None)
@@ -321,9 +440,7 @@ def student(tmp_path, monkeypatch):
     ["student_net.py:Net", "student_net:Net", "student_net:make", "student_net.py:ready", "{}/student_net.py:make"],
 )
 def test_a_students_file_is_loaded(student, target):
-    path = list(sys.path)
     assert len(layer_table(load_network(target.format(student)))) == 3
-    assert sys.path == path
 
 
 @pytest.mark.parametrize(
@@ -331,8 +448,10 @@ def test_a_students_file_is_loaded(student, target):
     [
         ("student_net.py:Nett", "Did you mean 'Net'"), ("absent.py:Net", "no file absent.py"),
         ("absent:Net", "No module named 'absent'"), ("typo.py:f", "SyntaxError"), ("stops.py:f", "SystemExit: 3"),
-        ("student_net:broken", "raises KeyError"), ("student_net:number", "gives int"),
-        ("student_net:Net.forward", "raises TypeError"), ("student_net:AUGMENTATION", "gives dict"),
+        ("student_net:broken", "raises KeyError"), ("student_net:number", "gives something of type int"),
+        ("student_net:Net.forward", "raises TypeError"), ("student_net:AUGMENTATION", "type Compose"),
+        ("student_net:exits", "raises SystemExit: no gpu"), ("net.ipynb:Net", "neither a .py file"),
+        ("./net:Net", "neither a .py file"), ("student_net:forgets", "gives nothing: return it"),
         ("student_net:", "MODULE:NAME"), (":Net", "MODULE:NAME"), ("dilated_139k", "Did you mean 'dilated_193k'"),
     ],
 )  # fmt: skip
@@ -354,6 +473,24 @@ def test_command_says_what_to_change(student, monkeypatch, capsys):
     for words in ("receptive field", "p = 0.5", "absent", "Give a convolution of kernel 3 dilation=2", "70"):
         assert words in out
     assert "Not checked" not in out
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("student_net.py:needs", "raises TypeError"), ("student_net.py:forgets", "gives nothing"),
+        ("student_net.py:ready", "type Net; it must give an albumentations Compose"),
+    ],
+)  # fmt: skip
+def test_command_refuses_what_is_no_pipeline(student, monkeypatch, capsys, target, words):
+    assert run(monkeypatch, "student_net.py:Net", "--augmentation", target) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_file_may_be_called_as_one_of_ours(student, monkeypatch, capsys):
+    (student / "helpers.py").write_text(STUDENT)
+    assert run(monkeypatch, "helpers.py:Net", "--augmentation", "helpers.py:AUGMENTATION") == 1
+    assert "p = 0.5" in capsys.readouterr().out
 
 
 def test_command_on_the_workbooks_own_takes_their_recipe(monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""Inverted residuals between strided convolutions, in four blocks C1 to C4 and a head without hidden layer (the 0)."""
+"""Inverted residuals between strided convolutions, in four blocks C1 to C4 and a head."""
 
 from torch import Tensor, nn
 
