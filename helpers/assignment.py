@@ -134,34 +134,36 @@ def _convolutions_before(table: pd.DataFrame, rows: Iterable[int]) -> set[int]:
 
 def _head(table: pd.DataFrame) -> list[tuple]:
     """Walk from the logits back to the pooling: 1x1 convolutions of a single position are fully connected, too."""
-    pools, others, connected = set(), {}, set()
-
-    def depth(row: int) -> int:
-        """Return the fully connected layers in a row before and with this one."""
-        kind, kernel, layer = (table[c][row] if row >= 0 else None for c in ("kind", "kernel", "layer"))
-        single = row >= 0 and kernel == 1 and table.output[row][1:] == (1, 1)
-        if kind == "global pool" and not single:
-            pools.add(row)
-            return 0
-        if not single and kind != "flatten":
-            others[row] = layer or kind or "the image"
-            return 0
-        if kind == "flatten":
-            others[row] = layer or kind
-        before = max(depth(i) for i in table.inputs[row])
-        if kind in ("Linear", "Conv2d"):
-            connected.add(layer)
-        return before + (kind in ("Linear", "Conv2d"))
-
-    hidden = max(0, max(depth(row) for row in table.attrs["output_rows"]) - 1)
-    pooled = bool(pools) and not others
-    found = "yes" if pooled else f"no: {next(iter(others.values()))}" if others else "no"
+    walks = [_to_pooling(table, row) for row in table.attrs["output_rows"]]
+    hidden = max(max(depth for depth, _, _ in walks) - 1, 0)
+    connected = sorted({layer for _, layers, _ in walks for layer in layers})
+    unpooled = sorted({layer for _, _, ends in walks for layer in ends})
+    found = f"no: {', '.join(unpooled)}" if unpooled else "yes"
     return [
-        ("global average pooling", "before the classifier", found, pooled,
-         _unless(pooled, "Put nn.AdaptiveAvgPool2d(1) between the last feature map and the classifier.")),
+        ("global average pooling", "before the classifier", found, not unpooled,
+         _unless(not unpooled, "Put nn.AdaptiveAvgPool2d(1) between the last feature map and the classifier.")),
         ("fully connected hidden layers", "none", hidden, hidden == 0,
-         _unless(hidden == 0, f"Leave out all but the last of {', '.join(sorted(connected))}.")),
+         _unless(hidden == 0, f"Leave out all but the last of {', '.join(connected)}.")),
     ]  # fmt: skip
+
+
+def _to_pooling(table: pd.DataFrame, row: int) -> tuple[int, set[str], set[str]]:
+    """Return how many connected layers lie in a row from here back to the pooling, which, and where none is met."""
+    if row < 0:
+        return 0, set(), {"the image"}
+    kind, layer, single = table.kind[row], table.layer[row], table.output[row][1:] == (1, 1)
+    if kind == "global pool" and table.kernel[row] != 1:
+        return 0, set(), set()
+    if not single or (table.kernel[row] != 1 and kind != "flatten"):
+        return 0, set(), {layer}
+    walks = [_to_pooling(table, source) for source in table.inputs[row]]
+    depth, layers, ends = max(d for d, _, _ in walks), set().union(*(v for _, v, _ in walks)), set()
+    ends = {layer} if kind == "flatten" else ends.union(*(e for _, _, e in walks))
+    if kind in ("Linear", "Conv2d"):
+        return depth + 1, layers | {layer}, ends
+    if kind == "global pool" and ends:  # of a map that convolutions have shrunk to a single position
+        return 0, set(), set()
+    return depth, layers, ends
 
 
 def _augmentation(recipe: Recipe | object) -> list[tuple]:
