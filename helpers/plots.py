@@ -216,8 +216,12 @@ def cost_and_accuracy(table: pd.DataFrame, title: str) -> Figure:
     figure, axis = plt.subplots(figsize=(8.4, 5), layout="constrained")
     axis.errorbar(table.time, table.accuracy, table.spread, fmt="o", color="#2c5fb3", capsize=3, alpha=0.8)
     for name, row in table.iterrows():
-        axis.annotate(name, (row.time, row.accuracy), (7, 4), textcoords="offset points", fontsize=10)
-    axis.margins(x=0.25)
+        left = row.time < 1  # names on either side of the base's time keep clear of each other
+        axis.annotate(
+            name, (row.time, row.accuracy), (-7 if left else 7, 4), textcoords="offset points", fontsize=10,
+            ha="right" if left else "left",
+        )  # fmt: skip
+    axis.margins(x=0.3)
     axis.set(xlabel="training time for an image, base = 1", ylabel="accuracy on the hold-out, %", title=title)
     return figure
 
