@@ -93,7 +93,7 @@ def channel_histograms(images: np.ndarray, title: str) -> Figure:
 def visualise(images: Sequence[np.ndarray], draws: Sequence[Sequence[np.ndarray]], title: str) -> Figure:
     """Draw images (H, W, 3) in a row and below them, a row each, what an augmentation made of them."""
     rows = ["original", *(f"draw {n}" for n in range(1, len(draws) + 1))]
-    return image_grid(np.concatenate([images, *draws]), len(images), title, row_labels=rows, side=0.95)
+    return image_grid(np.concatenate([images, *draws]), len(images), title, row_labels=rows, side=0.7)
 
 
 @_figure
