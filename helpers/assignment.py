@@ -32,10 +32,10 @@ def check(model: nn.Module, recipe: Recipe | object | None = None, accuracy: flo
     """
     table = layer_table(model)
     _refuse_other_than_ten_logits(model)
-    if table.params.sum() > parameter_count(model):
+    if table.params.sum() > parameter_count(model) and (hidden := _unregistered(model)):
         raise BadInput(
             f"The layers use {table.params.sum():,} weights, but the network has registered only "
-            f"{parameter_count(model):,} parameters: keep layers as attributes or in nn.ModuleList, not in a list."
+            f"{parameter_count(model):,} parameters: keep {hidden!r} in nn.ModuleList, not in a list."
         )
     rows = [*_size(model), *_layers(table), *_head(table)]
     if recipe is not None:
@@ -70,6 +70,17 @@ def _refuse_other_than_ten_logits(model: nn.Module) -> None:
             else f"something of type {type(output).__name__}"
         )
         raise BadInput(f"The network gives {got} for two images; the challenge needs (2, 10), a logit per class.")
+
+
+def _unregistered(model: nn.Module) -> str | None:
+    """Return the name of a plain list, tuple or dict of layers, which the network does not know as its own."""
+    known = set(model.modules())
+    for module in known:
+        for name, value in vars(module).items():
+            inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+            if any(isinstance(part, nn.Module) and part not in known for part in inside):
+                return name
+    return None
 
 
 # Rows are (constraint, required, actual, passed, remark); a passed one's remark is empty but for the receptive field's.

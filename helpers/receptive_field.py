@@ -73,9 +73,7 @@ class _Trace(TorchDispatchMode):
         self.maps[image] = _Map(np.array(image.shape[-2:]), one, zero, zero)
         self.rows: list[dict] = []
         self.running: list[tuple[str, nn.Module]] = []
-        self.counted: dict[
-            int, Tensor
-        ] = {}  # parameters in the table so far, by address; held, so that it stays theirs
+        self.counted: dict[int, Tensor] = {}  # parameters so far, by address; held, so that it stays theirs
         self.done, self.keep, self.kept = 0, keep, None if keep else image
         self.covering: set[int] = set()  # rows of average pools whose window is the whole map
 
@@ -108,8 +106,7 @@ class _Trace(TorchDispatchMode):
             weights = [operand for operand in operands if operand is not features]
             channels = out.shape[1 if name == "convolution" else -1]
             channels_in = features.shape[1 if name == "convolution" else -1]
-            found = self.row("Linear", maps[0], (channels, 1, 1), NO_WINDOW, channels_in, self.parameters(*weights))
-            return found
+            return self.row("Linear", maps[0], (channels, 1, 1), NO_WINDOW, channels_in, self.parameters(*weights))
         if not positions and (name != "convolution" or out.ndim != 4):
             return self.merged(name, maps, out)
         schema = func._schema.arguments

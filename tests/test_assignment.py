@@ -207,8 +207,15 @@ def test_layers_that_are_not_registered_are_refused():
                 x = layer(x)
             return x.mean((2, 3))
 
-    with pytest.raises(BadInput, match=r"use 7,562 weights.*only 0 parameters.*ModuleList"):
+    with pytest.raises(BadInput, match=r"use 7,562 weights.*only 0 parameters: keep 'layers' in nn.ModuleList"):
         check(Hidden())
+
+
+def test_a_parametrised_layer_applied_twice_is_not_taken_for_a_hidden_one():
+    shared = nn.utils.parametrizations.spectral_norm(nn.Conv2d(64, 64, 3, padding=1, bias=False))
+    model = nn.Sequential(nn.Conv2d(3, 64, 3), shared, shared, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+    assert layer_table(model).params.sum() > parameter_count(model), "its weight is computed anew each time"
+    assert check(model).actual[0] == parameter_count(model)
 
 
 def test_frozen_parameters_count_and_shared_ones_count_once():
