@@ -139,7 +139,7 @@ _PARAMETERS = 1 << 20  # streams of random numbers below it decide which transfo
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
-    """Scramble 64-bit numbers (Steele et al., Fast Splittable Pseudorandom Number Generators, 2014, figure 17)."""
+    """Scramble 64-bit numbers (SplitMix64: Steele et al., Fast Splittable Pseudorandom Number Generators, 2014)."""
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -446,7 +446,7 @@ def unproductive(table: pd.DataFrame, image_side: int = 32) -> pd.Series:
     """Return which layers of a `layer_table` get an input that already sees the whole image: none widens the view.
 
     Source: Richter et al., "Should You Go Deeper? Optimizing Convolutional Neural Network Architectures without
-    Training" (2021), section 3.
+    Training" (2021).
     """
     fields = {-1: 1} | {number: int(np.min(rf)) for number, rf in enumerate(table.rf)}
     return pd.Series([max(fields[i] for i in inputs) >= image_side for inputs in table.inputs], table.index)
