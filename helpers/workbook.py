@@ -29,6 +29,7 @@ from helpers.runtime import machine, versions
 
 RUNS = ROOT / "runs"
 SUMMARY = "summary.json"  # written last: a folder without it is no whole run
+KERNEL_LOG = "kernels.log"  # what kernels write to their terminal, such as why one crashed
 CELL_TIMEOUT = 1200  # seconds after which nbval gives a cell up
 
 KERNEL_ENVIRONMENT = {
@@ -39,12 +40,13 @@ KERNEL_ENVIRONMENT = {
 
 
 class Kernel(AsyncKernelManager):
-    """A kernel with the environment above that leaves its peak memory behind."""
+    """A kernel with the environment above that leaves its peak memory behind, and its last words in a file."""
 
     peak_memory: int | None = None  # MB, of the kernel that ended last
 
     async def start_kernel(self, **kwargs) -> None:
-        await super().start_kernel(env=os.environ | KERNEL_ENVIRONMENT, **kwargs)
+        with open(KERNEL_LOG, "a") as log:  # in the run's folder, where papermill has gone
+            await super().start_kernel(env=os.environ | KERNEL_ENVIRONMENT, stderr=log, **kwargs)
 
     async def shutdown_kernel(self, *args, **kwargs) -> None:
         Kernel.peak_memory = _peak_memory(self.provisioner.pid)
@@ -136,7 +138,8 @@ def _run_notebook(stem: str, values: dict[str, Value], folder: Path, waiting: li
     except PapermillExecutionError as error:
         sys.exit(_failure(stem, error) + f"\n\nSee {os.path.relpath(folder / source.name)}.{not_run}")
     except (NoSuchKernel, RuntimeError, OSError) as error:
-        sys.exit(f"The kernel of {stem} failed ({error}): free memory or disk space and run again.{not_run}")
+        log = os.path.relpath(folder / KERNEL_LOG)
+        sys.exit(f"The kernel of {stem} failed ({error}): see {log}, free memory or disk space and run again.{not_run}")
     done = {"seconds": round(time.monotonic() - start, 1), "peak_mb": Kernel.peak_memory}
     (folder / f"{stem}.html").write_text(_page(stem, executed), "utf-8")
     return done | {"headline": headline(executed), "parameters": values}
@@ -219,14 +222,7 @@ def verify() -> int:
 def _nbval(folder: Path) -> int:
     """Execute the notebooks and compare their outputs with those they hold; return pytest's exit status."""
     options = ["--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_TIMEOUT}"]
-    options += [
-        "-c",
-        os.devnull,
-        "--rootdir",
-        ".",
-        "-p",
-        "no:cacheprovider",
-    ]  # without the repository's settings
+    options += ["-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider"]  # without the repository's settings
     command = [sys.executable, "-m", "pytest", *options, "."]
     return subprocess.run(command, cwd=folder, env=os.environ | KERNEL_ENVIRONMENT).returncode
 

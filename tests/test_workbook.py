@@ -174,13 +174,16 @@ def test_a_run_leaves_notebooks_pages_and_a_summary_in_one_folder(toy, monkeypat
     write_notebook(
         toy / "notebooks/01_first.ipynb", link, code(bar), code("print('made', flush=True); print(STEPS)", "headline")
     )
-    write_notebook(toy / "notebooks/02_second.ipynb", code("print('read', open('steps').read())", "headline"))
+    last_words = "import atexit, os\natexit.register(os.write, 2, b'an assertion failed')"  # as libzmq does at times
+    write_notebook(
+        toy / "notebooks/02_second.ipynb", code(last_words), code("print('read', open('steps').read())", "headline")
+    )
     (toy / "notebooks/profiles/quick.yaml").write_text("01_first: {STEPS: 5}")
 
     assert workbook_command(monkeypatch, "run") == 0
     (run,) = (toy / "runs").iterdir()
     out, err = capfd.readouterr()
-    assert err == ""
+    assert err == "" and (run / "kernels.log").read_text() == "an assertion failed"
     printed = out.splitlines()
     assert [line.split()[0] for line in printed[:3]] == ["notebook", "01_first", "02_second"]
     assert printed[1].endswith("  made 5") and printed[2].endswith("  read 4")
