@@ -104,7 +104,7 @@ class BatchedPipeline:
 
     def apply(self, images: Tensor, drawn: list[Drawn]) -> Tensor:
         """Return the images after what was drawn."""
-        images = images.clone()  # parts of it are written over
+        images = images.clone(memory_format=torch.contiguous_format)  # parts of it are written over
         for done in drawn:
             if len(done.rows) == len(images):
                 images = done.part.step.apply(images, **done.parameters)

@@ -1,18 +1,24 @@
-"""A training state on disk that is either old or new, never torn."""
+"""A run on disk: a training state that is either old or new, never torn, and never two runs in one folder."""
 
+import hashlib
+import io
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from helpers.errors import BadInput
 
-CHECKPOINT, WEIGHTS = "checkpoint.pt", "model.safetensors"
+CONFIG, LOG, WEIGHTS = "config.json", "log.txt", "model.safetensors"
+CHECKPOINTS = "step-*.pt"  # step-<steps done>-<digest>.pt
+KEPT = 2  # the newest, and the one before in case the disk damages it
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -24,32 +30,135 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         with open(partial, "rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
+        _flush_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def save_state(run_dir: Path, state: dict) -> None:
-    """Write the state, plain tensors and values, as the run's newest checkpoint."""
-    write_atomically(run_dir / CHECKPOINT, lambda path: torch.save(state, path))
+def _flush_folder(folder: Path) -> None:
+    """Flush the folder itself, or a power cut could undo the renaming; Windows opens no folders."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
-def load_state(run_dir: Path, config: dict) -> dict | None:
-    """Return the run's newest checkpoint, or None for a new folder.
+class RunDirectory:
+    """The folder of one training run, locked while it is open.
 
-    Raises BadInput for a damaged file, and for a run with another recipe, seed or data, showing what differs.
+    It holds `config.json` (what the run is, and where it began), `log.txt` (a line per epoch), the two newest
+    checkpoints, and at the end `model.safetensors`. Opening raises BadInput for a folder that cannot be written to,
+    that another process trains in, or that holds another run, showing what differs.
     """
-    path = run_dir / CHECKPOINT
-    if not path.exists():
+
+    def __init__(self, path: str | Path, config: dict, origin: dict, resume: bool = True):
+        self.path, self.config, self.origin, self.resume = Path(path), config, origin, resume
+
+    def __enter__(self) -> "RunDirectory":
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.lock = FileLock(self.path / ".lock", timeout=0)  # the system's own lock: it dies with its process
+            self.lock.acquire()
+            try:
+                self._claim()
+            except BaseException:
+                self.lock.release()
+                raise
+        except Timeout:
+            raise BadInput(
+                f"Another process trains in {self.path}: wait for its end, or choose another folder."
+            ) from None
+        except OSError as error:
+            raise BadInput(f"{self.path} cannot be written to ({error.strerror}): choose another folder.") from error
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.lock.release()
+
+    def _claim(self) -> None:
+        for stale in self.path.glob(".*.partial"):  # of a process that was killed while it wrote
+            stale.unlink()
+        if not self.resume:
+            for old in [*self.checkpoints(), *(self.path / name for name in (CONFIG, LOG, WEIGHTS))]:
+                old.unlink(missing_ok=True)
+        path = self.path / CONFIG
+        if not path.exists():
+            if self.checkpoints():
+                raise BadInput(
+                    f"{path} is missing, so whose checkpoints these are cannot be told: choose another folder."
+                )
+            text = json.dumps({"run": self.config, "begun": self.origin}, indent=1)
+            return write_atomically(path, lambda partial: partial.write_text(text + "\n"))
+        try:
+            theirs = json.loads(path.read_text())["run"]
+            differing = [key for key in {**theirs, **self.config} if theirs.get(key) != self.config.get(key)]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadInput(
+                f"{path} is damaged ({error}): choose another folder, or resume=False to start anew."
+            ) from None
+        if differing:
+            values = ", ".join(f"{k} {theirs.get(k)!r} there and {self.config.get(k)!r} now" for k in differing)
+            raise BadInput(
+                f"{self.path} holds another run ({values}): choose another folder, or resume=False to start anew."
+            )
+
+    def checkpoints(self) -> list[Path]:
+        """Return the checkpoints, the newest first."""
+        return sorted(self.path.glob(CHECKPOINTS), reverse=True)
+
+    def save(self, state: dict, step: int) -> None:
+        """Write the state, plain tensors and values, as the newest checkpoint; raises BadInput when the disk does."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        content = buffer.getvalue()
+        path = self.path / f"step-{step:09d}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
+        try:
+            write_atomically(path, lambda partial: partial.write_bytes(content))
+            for old in [other for other in self.checkpoints() if other != path][KEPT - 1 :]:
+                old.unlink()
+        except OSError as error:
+            raise BadInput(
+                f"The state could not be saved in {self.path} ({error.strerror or error}): mend that and run again; "
+                "what was saved before is sound."
+            ) from error
+
+    def load(self, log: Callable[[str], None]) -> dict | None:
+        """Return the newest sound state, None for a new folder; `log` is told of damaged ones.
+
+        Raises BadInput when all are damaged. Nothing in a file is executed, whatever it holds.
+        """
+        damaged = []
+        for path in self.checkpoints():
+            try:
+                state = _read(path)
+            except ValueError as error:
+                log(f"{path} is damaged ({error})")
+                damaged.append(path)
+                continue
+            for other in damaged:
+                other.rename(other.with_suffix(".damaged"))  # or it would count as one of the newest
+            return state
+        if damaged:
+            raise BadInput(f"Every checkpoint in {self.path} is damaged: delete the folder to train from the start.")
         return None
+
+    def write_log(self, lines: list[str]) -> None:
+        """Write the whole log, so that it never disagrees with the state."""
+        write_atomically(self.path / LOG, lambda partial: partial.write_text("".join(f"{line}\n" for line in lines)))
+
+
+def _read(path: Path) -> dict:
+    """Return a checkpoint's state; raises ValueError for one that its digest or torch finds damaged."""
+    content = path.read_bytes()
+    named = re.fullmatch(r"step-\d+-([0-9a-f]{16})\.pt", path.name)
+    if not named or hashlib.sha256(content).hexdigest()[:16] != named[1]:
+        raise ValueError("its digest is another one")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever the damaged byte led to
-        raise BadInput(f"{path} is damaged ({type(error).__name__}): delete it to train from the start.") from error
-    theirs = state["config"]
-    if differing := [key for key in config if config[key] != theirs.get(key)]:
-        values = ", ".join(f"{key} {theirs.get(key)!r} there and {config[key]!r} now" for key in differing)
-        raise BadInput(f"{run_dir} holds another run ({values}): choose another folder, or resume=False to start anew.")
-    return state
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever the content led to
+        raise ValueError(f"{type(error).__name__} while reading") from error
 
 
 def save_weights(run_dir: Path, model: nn.Module, metadata: dict) -> None:

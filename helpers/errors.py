@@ -1,4 +1,4 @@
-"""The one exception a reader of the workbook meets, and the hint that goes with a misspelt name."""
+"""The exceptions a reader of the workbook meets, and the hint that goes with a misspelt name."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,6 +6,14 @@ from difflib import get_close_matches
 
 class BadInput(ValueError):
     """A mistake of the caller's, told in one sentence: what was given, what is accepted, what to do."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run that was told to stop, by Ctrl-C or a signal, and has saved its state; `signum` is the signal's number."""
+
+    def __init__(self, message: str, signum: int):
+        super().__init__(message)
+        self.signum = signum
 
 
 def nearest(name: object, names: Iterable[str]) -> str:

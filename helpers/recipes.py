@@ -10,7 +10,8 @@ from helpers.data import CIFAR10_MEAN, CIFAR10_STD
 from helpers.errors import BadInput, nearest
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
-SCHEDULES = ("triangular", "one_cycle")
+SCHEDULES = ("triangular", "one_cycle", "cosine", "constant")
+ENGINES = ("auto", "batched", "per_image")
 
 
 def _entry(meaning: str, **kwargs):
@@ -26,23 +27,33 @@ class Recipe:
     batch_size: int = _entry("images a step, at most")
     optimizer: str = _entry("adamw (decoupled weight decay), adam, or sgd (Nesterov momentum)", default="sgd")
     peak_lr: float = _entry("the highest learning rate of the schedule")
-    schedule: str = _entry("triangular (straight lines), or one_cycle (half cosines)", default="triangular")
+    schedule: str = _entry(
+        "triangular (straight lines), one_cycle (half cosines), cosine or constant (both after a straight rise)",
+        default="triangular",
+    )
     warmup: float = _entry("share of the steps on which the learning rate rises to its peak", default=0.2)
     momentum: float = _entry("of SGD; the first beta of Adam and AdamW", default=0.9)
     weight_decay: float = _entry("L2 penalty on convolution and linear weights only", default=5e-4)
     label_smoothing: float = _entry("share of the target spread over all classes", default=0.0)
+    clip_norm: float | None = _entry("length to which a longer gradient is cut; None for none", default=None)
+    average: float | None = _entry(
+        "share of its past that an average of the weights keeps each step; None for none", default=None
+    )
     dropout: float | None = _entry("rate of the network's dropout layers; None leaves their own", default=None)
     augmentation: str = _entry("its name in AUGMENTATIONS", default="flip_ssr_cutout")
+    engine: str = _entry(
+        "augment whole batches (batched) or image by image (per_image); auto: batched where it can", default="auto"
+    )
     mean: tuple[float, float, float] = _entry("subtracted from each channel, values in [0, 1]", default=CIFAR10_MEAN)
     std: tuple[float, float, float] = _entry("each channel is divided by it", default=CIFAR10_STD)
 
     def __post_init__(self):
-        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("engine", ENGINES)):
             if (value := getattr(self, name)) not in known:
                 raise BadInput(f"There is no {name} {value!r}. {nearest(value, known)}")
         for name, kind, low, high in _LIMITS:
             value = getattr(self, name)
-            if name == "dropout" and value is None:
+            if value is None and name in _OPTIONAL:
                 continue
             number = isinstance(value, (int, float) if kind is float else int) and not isinstance(value, bool)
             if not number or not low <= value <= high:
@@ -67,8 +78,11 @@ _LIMITS = [  # field, kind, least, most
     ("momentum", float, 0, 0.9999),
     ("weight_decay", float, 0, 1),
     ("label_smoothing", float, 0, 0.99),
+    ("clip_norm", float, 1e-8, 1e8),
+    ("average", float, 0, 0.99999),
     ("dropout", float, 0, 0.99),
 ]
+_OPTIONAL = ("clip_norm", "average", "dropout")
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 

@@ -7,6 +7,11 @@ from importlib.metadata import version
 
 import torch
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 from helpers.errors import BadInput
 
 PACKAGES = ("torch", "torchvision", "albumentations", "numpy")
@@ -36,6 +41,23 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(m_trim_threshold, 2**31 - 1)
         libc.mallopt(m_mmap_threshold, 2**30)
+
+
+def mixed_precision(device: torch.device) -> torch.dtype | None:
+    """Return the half precision in which this device multiplies faster: bfloat16, else float16; None for none."""
+    if device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Return the most memory held so far, in MB: by torch on a GPU, else by this process; None where none can tell."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 1e6)
+    if resource is None:
+        return None
+    unit = 1 if platform.system() == "Darwin" else 1024  # bytes there, kibibytes elsewhere
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
 
 
 def versions() -> dict[str, str]:

@@ -1,30 +1,39 @@
 """fit(): one loop for every network and every recipe."""
 
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from helpers.checkpoint import load_state, save_state, save_weights
+from helpers.checkpoint import RunDirectory, save_weights
 from helpers.data import ImageSet
-from helpers.errors import BadInput
+from helpers.errors import BadInput, Interrupted
 from helpers.evaluation import accuracy, cross_entropy, predict
-from helpers.loaders import steps_per_epoch, train_loader
+from helpers.loaders import TrainLoader
+from helpers.models import fingerprint
 from helpers.recipes import Recipe
-from helpers.runtime import keep_freed_memory, pick_device
+from helpers.runtime import keep_freed_memory, machine, mixed_precision, peak_memory, pick_device, versions
+
+MEASURED = ["seconds", "images_per_second", "peak_mb"]  # a history's columns that differ from run to run
 
 
 @dataclass
 class History:
-    """What happened, epoch by epoch; losses in nats, accuracies in percent, times in seconds."""
+    """What happened, epoch by epoch; losses in nats, accuracies in percent, times in seconds, memory in MB."""
 
     rows: list[dict] = field(default_factory=list)
 
@@ -46,82 +55,159 @@ def fit(
     resume: bool = True,
     workers: int | None = None,
     log: Callable[[str], None] | None = print,
+    save_every: float = 60.0,
+    tensorboard: bool = False,
 ) -> History:
     """Train the model in place by the recipe and return its history, giving `log` a line an epoch.
 
-    With `run_dir` every epoch is saved there and a stopped run goes on after its last one, to the same end. `workers`
-    are processes that load; by default none on a CPU, which has no core to spare. Raises BadInput for an empty set,
-    labels that are not 0 to 9, a missing device, or a `run_dir` that holds another run.
+    With `run_dir` the state is saved there after every epoch and every `save_every` seconds, and a stopped run goes on
+    from there to the same end, bit for bit. Ctrl-C and SIGTERM then finish the step, save, and raise Interrupted.
+    `workers` are processes that augment image by image; by default none on a CPU, which has no core to spare.
+    `tensorboard` writes every epoch's figures into `run_dir` for TensorBoard, too.
+
+    Raises BadInput for an empty set, labels that are not 0 to 9, a missing device, a `run_dir` that cannot be written
+    to, is in use or holds another run, and for a loss or gradient that is no longer finite.
     """
-    config = _config(train, recipe, seed)
-    log = log or (lambda line: None)
-    device = pick_device(device)
+    _refuse(train, seed, run_dir, tensorboard)
+    log, device = log or (lambda line: None), pick_device(device)
     keep_freed_memory()
     model.to(device, memory_format=torch.channels_last)
     set_dropout(model, recipe.dropout)
-    optimizer = make_optimizer(model, recipe)
-    history = History(_resumed(Path(run_dir), config, model, optimizer) if run_dir and resume else [])
-    if history.rows:
-        log(f"resumed after epoch {len(history.rows)} of {recipe.epochs}")
     workers = (0 if device.type == "cpu" else 2) if workers is None else workers
-    for epoch in range(len(history.rows), recipe.epochs):
-        row = {"epoch": epoch + 1, **train_epoch(model, optimizer, train, recipe, seed, epoch, workers)}
+    loader = TrainLoader(train, recipe, seed=seed, device=device, workers=workers)
+    if loader.remark:
+        log(loader.remark)
+    run = Run(model, recipe, loader)
+    with _repeatable(), _folder(run, val, run_dir, resume, log) as folder, _saver(run, folder, save_every) as save:
+        for epoch in range(len(run.rows), recipe.epochs):
+            train_epoch(run, epoch, after_step=save)
+            run.finish_epoch(val)
+            log(epoch_line(run.rows[-1], recipe.epochs))
+            save(now=True)
+            if tensorboard:
+                _write_events(folder.path, run.rows[-1])
+        if run.average:
+            model.load_state_dict(run.network.state_dict())
+        if folder:
+            save_weights(folder.path, model, {"config": folder.config, "last_epoch": run.rows[-1]})
+    return History(run.rows)
+
+
+def train_epoch(run: "Run", epoch: int, after_step: Callable[[], None] = lambda: None) -> None:
+    """Train on every image once, or on those that a stopped run has not seen yet in this epoch."""
+    first = run.step - epoch * run.loader.steps
+    bar = {"desc": f"epoch {epoch + 1}/{run.recipe.epochs}", "unit": "batch", "leave": False}
+    started = time.perf_counter() - run.seconds
+    run.model.train()
+    for images, labels in tqdm(run.loader.epoch(epoch, first), initial=first, total=run.loader.steps, **bar):
+        train_step(run, images, labels)
+        run.seconds = time.perf_counter() - started
+        after_step()
+    run.loss_sum.item()  # waits for the device
+    run.seconds = time.perf_counter() - started
+
+
+def train_step(run: "Run", images: Tensor, labels: Tensor) -> None:
+    """Take one step: forward, loss, gradients, weights; no step is taken on numbers that are not finite."""
+    torch.manual_seed(int(np.random.default_rng((run.loader.seed, run.step)).integers(2**63)))  # dropout's masks
+    set_learning_rate(run.optimizer, learning_rate(run.recipe, run.step, run.steps))
+    with torch.autocast(run.device.type, run.precision, enabled=run.precision is not None):
+        logits = run.model(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=run.recipe.label_smoothing)
+    run.optimizer.zero_grad()
+    run.scaler.scale(loss).backward()
+    run.scaler.unscale_(run.optimizer)
+    gradients = [p.grad for p in run.model.parameters() if p.grad is not None]
+    length = nn.utils.get_total_norm(gradients)
+    run.watch(loss, length)
+    if run.recipe.clip_norm is not None:
+        nn.utils.clip_grads_with_norm_(run.model.parameters(), run.recipe.clip_norm, length)
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    if run.average:
+        run.average.update_parameters(run.model)
+    run.loss_sum += loss.detach() * len(labels)  # on the device: .item() would wait for every step
+    run.correct += (logits.detach().argmax(1) == labels).sum()
+    run.step += 1
+
+
+class Run:
+    """Everything that a run is between two steps; `state_dict` is what a checkpoint holds."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, loader: TrainLoader):
+        self.model, self.recipe, self.loader = model, recipe, loader
+        self.device, self.steps = loader.device, recipe.epochs * loader.steps
+        self.optimizer = make_optimizer(model, recipe)
+        self.average = None
+        if recipe.average is not None:  # the norms' statistics are averaged with the weights that they belong to
+            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
+        self.precision = mixed_precision(self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
+        self.step, self.rows = 0, []  # steps taken, and rows of the epochs done
+        self.not_finite = torch.tensor(-1, device=self.device)  # the first step that was not
+        self._start_epoch()
+
+    def _start_epoch(self) -> None:
+        self.loss_sum, self.correct = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        self.seconds = 0.0
+
+    @property
+    def network(self) -> nn.Module:
+        """The network to evaluate: the average of the weights where the recipe asks for one."""
+        return self.average.module if self.average else self.model
+
+    def finish_epoch(self, val: ImageSet | None) -> None:
+        """Add the epoch's row: what was met on the way (augmented images, moving weights), then the hold-out."""
+        seen = len(self.loader.data)
+        row = {
+            "epoch": len(self.rows) + 1,
+            "lr": learning_rate(self.recipe, self.step - 1, self.steps),
+            "train_loss": self.loss_sum.item() / seen,
+            "train_accuracy": 100 * self.correct.item() / seen,
+            "seconds": self.seconds,
+            "images_per_second": seen / self.seconds,
+            "peak_mb": peak_memory(self.device),
+        }
         if val is not None:
-            logits = predict(model, val.images, mean=recipe.mean, std=recipe.std)
-            row |= {
-                "val_loss": cross_entropy(logits, val.labels),
-                "val_accuracy": accuracy(logits, val.labels),
-            }
-        history.rows.append(row)
-        log(epoch_line(row, recipe.epochs))
-        if run_dir:
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            save_state(Path(run_dir), {"config": config, "rows": history.rows, **state})
-    if run_dir:
-        save_weights(Path(run_dir), model, {"config": config, "last_epoch": history.rows[-1]})
-    return history
+            logits = predict(self.network, val.images, mean=self.recipe.mean, std=self.recipe.std)
+            row |= {"val_loss": cross_entropy(logits, val.labels), "val_accuracy": accuracy(logits, val.labels)}
+        self.rows.append(row)
+        self._start_epoch()
 
+    def watch(self, loss: Tensor, length: Tensor) -> None:
+        """Remember the first step whose loss or gradient is not finite; a CPU, which need not wait, stops before it."""
+        finite = torch.isfinite(loss.detach())
+        if not self.scaler.is_enabled():  # the scaler tries scales that are too large, and leaves such steps out
+            finite = finite & torch.isfinite(length)
+        self.not_finite = torch.where((self.not_finite < 0) & ~finite, self.step, self.not_finite)
+        if self.device.type == "cpu":
+            self.refuse_divergence()
 
-def _resumed(run_dir: Path, config: dict, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[dict]:
-    """Put model and optimiser in the state of the run's last whole epoch; return its rows, none for a new folder."""
-    state = load_state(run_dir, config)
-    if state is None:
-        return []
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["rows"]
+    def refuse_divergence(self) -> None:
+        """Raise BadInput if a step was not finite."""
+        if (step := self.not_finite.item()) >= 0:
+            rate = learning_rate(self.recipe, step, self.steps)
+            raise BadInput(
+                f"The loss or its gradient is not finite at step {step + 1:,} of {self.steps:,}, in epoch "
+                f"{step // self.loader.steps + 1} at learning rate {rate:.3g}: lower peak_lr or set clip_norm. "
+                "What was saved before is sound."
+            )
 
+    def state_dict(self) -> dict:
+        """Return the state as plain tensors and values."""
+        plain = {name: getattr(self, name) for name in ("step", "rows", "loss_sum", "correct", "seconds")}
+        return plain | {name: part.state_dict() for name, part in self._parts().items()}
 
-def train_epoch(model, optimizer, data: ImageSet, recipe: Recipe, seed: int, epoch: int, workers: int = 0) -> dict:
-    """Train on every image once; return the loss and accuracy met on the way (augmented images, moving weights)."""
-    device = next(model.parameters()).device
-    steps = steps_per_epoch(data, recipe)
-    loader = train_loader(data, recipe, seed=seed, epoch=epoch, workers=workers)
-    bar = tqdm(loader, desc=f"epoch {epoch + 1}/{recipe.epochs}", unit="batch", leave=False)
-    loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
-    start = time.perf_counter()
-    model.train()
-    with torch.random.fork_rng():
-        torch.manual_seed(int(np.random.default_rng((seed, epoch)).integers(2**63)))  # dropout's masks
-        for step, (images, labels) in enumerate(bar, start=epoch * steps):
-            images = images.to(device, memory_format=torch.channels_last)
-            labels = labels.to(device)
-            rate = set_learning_rate(optimizer, learning_rate(recipe, step, recipe.epochs * steps))
-            logits = model(images)
-            loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            loss_sum += loss.detach() * len(labels)  # on the device: .item() would wait for every step
-            correct += (logits.detach().argmax(1) == labels).sum()
-    seconds = time.perf_counter() - start
-    return {
-        "lr": rate,
-        "train_loss": loss_sum.item() / len(data),
-        "train_accuracy": 100 * correct.item() / len(data),
-        "seconds": seconds,
-        "images_per_second": len(data) / seconds,
-    }
+    def load_state_dict(self, state: dict) -> None:
+        """Go to the state of a run of the same recipe."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.step, self.rows, self.seconds = state["step"], state["rows"], state["seconds"]
+        self.loss_sum, self.correct = state["loss_sum"].to(self.device), state["correct"].to(self.device)
+
+    def _parts(self) -> dict:
+        parts = {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
+        return parts | ({"average": self.average} if self.average else {})
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -139,28 +225,30 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """Return the learning rate of a step, which rises to the peak and falls again.
+    """Return the learning rate of a step: up to the peak on the first `warmup` of the steps, then by the schedule.
 
-    triangular: straight lines from and towards zero (Smith and Topin, Super-Convergence, 2018, section 3, without
-    its last, flat part). one_cycle: half cosines from peak/25 up and down to peak/250,000, as PyTorch's OneCycleLR,
+    triangular: straight down towards zero (Smith and Topin, Super-Convergence, 2018, section 3, without its last, flat
+    part). cosine: half a cosine down towards zero (Loshchilov and Hutter, SGDR, 2017, section 3, without restarts).
+    constant: the peak. one_cycle: half cosines from peak/25 up and down to peak/250,000, as PyTorch's OneCycleLR,
     whose momentum cycle is left out.
     """
-    if recipe.schedule == "triangular":
-        done = (step + 1) / (steps + 1)  # never 0 nor 1, so that neither the first step nor the last is lost
-        rise = done / recipe.warmup if recipe.warmup else 1.0
-        return recipe.peak_lr * min(rise, (1 - done) / (1 - recipe.warmup))
-    top = recipe.warmup * steps - 1
-    rising = step <= top
-    done = (step / top if top else 1.0) if rising else (step - top) / (steps - 1 - top)
-    start, end = (1 / 25, 1.0) if rising else (1.0, 1 / 250_000)
-    return recipe.peak_lr * (end + (start - end) * (1 + math.cos(math.pi * done)) / 2)
+    if recipe.schedule == "one_cycle":
+        top = recipe.warmup * steps - 1
+        rising = step <= top
+        done = (step / top if top else 1.0) if rising else (step - top) / (steps - 1 - top)
+        start, end = (1 / 25, 1.0) if rising else (1.0, 1 / 250_000)
+        return recipe.peak_lr * (end + (start - end) * (1 + math.cos(math.pi * done)) / 2)
+    done = (step + 1) / (steps + 1)  # never 0 nor 1, so that neither the first step nor the last is lost
+    rise = done / recipe.warmup if recipe.warmup else 1.0
+    left = (1 - done) / (1 - recipe.warmup)
+    fall = {"triangular": left, "cosine": (1 - math.cos(math.pi * min(left, 1.0))) / 2, "constant": 1.0}
+    return recipe.peak_lr * min(rise, fall[recipe.schedule])
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> float:
-    """Set the rate of every parameter group, and return it."""
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the rate of every parameter group."""
     for group in optimizer.param_groups:
         group["lr"] = rate
-    return rate
 
 
 def set_dropout(model: nn.Module, rate: float | None) -> None:
@@ -179,13 +267,106 @@ def epoch_line(row: dict, epochs: int) -> str:
     return line
 
 
-def _config(train: ImageSet, recipe: Recipe, seed: int) -> dict:
-    """Return what a run directory must agree on to be resumed; refuses data that cannot be trained on."""
+# --- what makes a run safe to stop ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _repeatable() -> Iterator[None]:
+    """Leave the global generators as they were, and let cuDNN choose the same algorithms every time."""
+    with torch.random.fork_rng(), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+        yield
+
+
+@contextmanager
+def _folder(run: Run, val, run_dir, resume: bool, log: Callable[[str], None]) -> Iterator[RunDirectory | None]:
+    """Open the run's folder, if it has one, and go to the state that lies there."""
+    if run_dir is None:
+        yield None
+        return
+    with RunDirectory(run_dir, _config(run, val), {"machine": machine(), **versions()}, resume) as folder:
+        if state := folder.load(log):
+            run.load_state_dict(state)
+            log(f"resumed after step {run.step:,} of {run.steps:,}: {len(run.rows)} of {run.recipe.epochs} epochs done")
+        yield folder
+
+
+@contextmanager
+def _saver(run: Run, folder: RunDirectory | None, every: float) -> Iterator[Callable]:
+    """Give a function that saves the state when it is time, or at once with now=True, and then obeys a signal.
+
+    Until the end of the `with`, SIGINT and SIGTERM are obeyed there only; a second one acts as it did before.
+    """
+    came: list[int] = []
+    handlers = {}
+    saved = time.monotonic()
+
+    def remember(signum: int, frame) -> None:
+        came.append(signum)
+        signal.signal(signum, handlers[signum] or signal.SIG_DFL)
+
+    def save(now: bool = False) -> None:
+        nonlocal saved
+        due = came or time.monotonic() - saved >= every
+        within_epoch = run.step % run.loader.steps > 0  # after its last step the epoch's row comes first
+        if folder is None or not (now or (due and within_epoch)):
+            return
+        run.refuse_divergence()
+        folder.save(run.state_dict(), run.step)
+        folder.write_log([_log_line(row, run.recipe.epochs) for row in run.rows])
+        saved = time.monotonic()
+        if came:
+            raise Interrupted(
+                f"Stopped after step {run.step:,} of {run.steps:,}. The state is saved in {folder.path}; "
+                "the same command or call goes on from there.",
+                came[0],
+            )
+
+    if folder and threading.current_thread() is threading.main_thread():  # no other may set handlers
+        handlers |= {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield save
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
+def _log_line(row: dict, epochs: int) -> str:
+    measured = f"{row['seconds']:.1f} s, {row['images_per_second']:.0f} images/s, {row['peak_mb']} MB"
+    return f"{epoch_line(row, epochs)}  |  {measured}"
+
+
+def _write_events(folder: Path, row: dict) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder / "tensorboard"), purge_step=row["epoch"]) as writer:
+        for name, value in row.items():
+            if name != "epoch":
+                writer.add_scalar(name, value, row["epoch"])
+
+
+def _refuse(train: ImageSet, seed: int, run_dir: str | Path | None, tensorboard: bool) -> None:
+    """Raise BadInput for what cannot be trained on."""
     if len(train) == 0:
         raise BadInput("The training set is empty.")
     if not (train.labels.min() >= 0 and train.labels.max() <= 9):
         raise BadInput(f"Labels run from {train.labels.min()} to {train.labels.max()}; they must be 0 to 9.")
     if not isinstance(seed, int) or seed < 0:
         raise BadInput(f"The seed is {seed!r}; give a whole number from 0.")
-    recipe_values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(recipe).items()}
-    return {**recipe_values, "seed": seed, "source": train.source, "images": len(train)}
+    if tensorboard and run_dir is None:
+        raise BadInput("TensorBoard's files lie in the run's folder; give a run_dir.")
+    if tensorboard and not find_spec("tensorboard"):
+        raise BadInput("TensorBoard is not installed: pip install tensorboard, or leave the option out.")
+
+
+def _config(run: Run, val: ImageSet | None) -> dict:
+    """Return what a run directory must agree on to be resumed."""
+    data, recipe = run.loader.data, asdict(run.recipe)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in recipe.items()} | {
+        "engine": run.loader.engine,
+        "architecture": fingerprint(run.model),
+        "seed": run.loader.seed,
+        "source": data.source,
+        "images": len(data),
+        "checksum": zlib.crc32(data.labels.tobytes(), zlib.crc32(np.ascontiguousarray(data.images))),
+        "holdout": 0 if val is None else len(val),
+    }

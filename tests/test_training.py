@@ -1,3 +1,5 @@
+import json
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -7,11 +9,11 @@ from torch import nn
 
 from helpers import training
 from helpers.data import ImageSet
-from helpers.errors import BadInput
+from helpers.errors import BadInput, Interrupted
 from helpers.loaders import steps_per_epoch
 from helpers.models import build
 from helpers.recipes import RECIPES, SCHEDULES
-from helpers.training import fit, learning_rate, make_optimizer
+from helpers.training import MEASURED, fit, learning_rate, make_optimizer
 
 RECIPE = replace(RECIPES["dilated_193k"], epochs=3, batch_size=40, peak_lr=0.01)
 
@@ -26,7 +28,7 @@ def small(seed=0):
 
 
 def without_times(history):
-    return history.table.drop(columns=["seconds", "images_per_second"])
+    return history.table.drop(columns=MEASURED)
 
 
 def equal(first, second):
@@ -53,37 +55,155 @@ def test_same_seed_same_run(few, optimizer):
     assert without_times(histories[0]).equals(without_times(histories[1]))
 
 
-def test_run_does_not_depend_on_what_ran_before_nor_on_workers(few):
+def test_run_does_not_depend_on_what_ran_before(few):
     first, second = small(), small()
     fit(first, few, RECIPE, log=None)
     torch.randn(100)
     np.random.default_rng().random(5)
-    fit(second, few, RECIPE, log=None, workers=2)
+    fit(second, few, RECIPE, log=None)
     assert equal(first, second)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_interrupted_run_ends_as_an_uninterrupted_one(few, tmp_path, monkeypatch, optimizer):
-    recipe = replace(RECIPE, optimizer=optimizer)
-    whole = small()
-    expected = fit(whole, few, recipe, val=few, log=None)
-    real = training.train_epoch
+def test_workers_do_not_matter(few):
+    first, second = small(), small()
+    for model, workers in ((first, 0), (second, 2)):
+        fit(model, few, replace(RECIPE, engine="per_image"), log=None, workers=workers)
+    assert equal(first, second)
 
-    def stops_in_the_third(model, optimizer, data, recipe, seed, epoch, workers):
-        if epoch == 2:
-            raise KeyboardInterrupt
-        return real(model, optimizer, data, recipe, seed, epoch, workers)
 
-    monkeypatch.setattr(training, "train_epoch", stops_in_the_third)
-    with pytest.raises(KeyboardInterrupt):
-        fit(small(), few, recipe, val=few, run_dir=tmp_path, log=None)
-    assert not (tmp_path / "model.safetensors").exists()  # nothing half-finished passes for a result
+def states_equal(first, second):
+    """Compare two states, tensors bit by bit, leaving out what is measured."""
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        keys = [key for key in first if key not in MEASURED]
+        return list(first) == list(second) and all(states_equal(first[key], second[key]) for key in keys)
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(states_equal, first, second))
+    return first == second
+
+
+def last_state(run_dir):
+    return torch.load(max(run_dir.glob("step-*.pt")), weights_only=True)
+
+
+def stopping_after(steps, monkeypatch, act):
+    """Let `act` happen when that many steps have been taken."""
+    real = training.train_step
+    taken = []
+
+    def step(*args):
+        real(*args)
+        taken.append(1)
+        if len(taken) == steps:
+            act()
+
+    monkeypatch.setattr(training, "train_step", step)
+
+
+@pytest.mark.parametrize(
+    ("stop", "changes", "workers"),
+    [
+        (1, {}, 0),
+        (7, {"optimizer": "sgd"}, 0),
+        (5, {"optimizer": "adam", "average": 0.9}, 0),  # the last step of the first epoch
+        (8, {"clip_norm": 0.1, "schedule": "cosine", "average": 0.5}, 0),
+        (12, {"engine": "per_image"}, 2),
+        (15, {"label_smoothing": 0.1}, 0),  # the last step of all
+    ],
+)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_run_ends_as_an_uninterrupted_one(few, tmp_path, monkeypatch, stop, changes, workers, number):
+    recipe = replace(RECIPE, **changes)
+    whole, resumed = small(), small(seed=5)  # the second one's weights come from the checkpoint
+    expected = fit(whole, few, recipe, val=few, run_dir=tmp_path / "whole", log=None)
+
+    stopping_after(stop, monkeypatch, lambda: signal.raise_signal(number))
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(Interrupted, match=f"after step {stop} of 15") as stopped:
+        fit(small(), few, recipe, val=few, run_dir=tmp_path / "run", log=None, workers=workers)
+    assert stopped.value.signum == number
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert not (tmp_path / "run/model.safetensors").exists()  # nothing half-finished passes for a result
     monkeypatch.undo()
-    resumed = small(seed=5)  # its weights come from the checkpoint
+
     lines = []
-    history = fit(resumed, few, recipe, val=few, run_dir=tmp_path, log=lines.append)
-    assert lines[0] == "resumed after epoch 2 of 3" and len(lines) == 2
+    history = fit(resumed, few, recipe, val=few, run_dir=tmp_path / "run", log=lines.append, workers=workers)
+    assert lines[0].startswith(f"resumed after step {stop} of 15")
     assert equal(whole, resumed) and without_times(history).equals(without_times(expected))
+    assert states_equal(last_state(tmp_path / "whole"), last_state(tmp_path / "run"))
+
+
+def test_state_is_saved_within_an_epoch_when_it_is_time(few, tmp_path):
+    fit(small(), few, RECIPE, run_dir=tmp_path, log=None, save_every=0)
+    assert [path.name[:14] for path in sorted(tmp_path.glob("step-*"))] == ["step-000000014", "step-000000015"]
+    assert len((tmp_path / "log.txt").read_text().splitlines()) == 3
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["run"]["epochs"] == 3 and config["begun"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_average_of_the_weights_is_the_result(few):
+    """Against the sum by hand: a tenth of each new state, nine tenths of the average before."""
+    recipe, states = replace(RECIPE, epochs=2, average=0.9, engine="per_image"), []
+    real = training.train_step
+
+    def step(run, *batch):
+        real(run, *batch)
+        states.append({name: tensor.clone() for name, tensor in run.model.state_dict().items()})
+
+    model = small()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "train_step", step)
+        fit(model, few, recipe, log=None)
+    expected = states[0]
+    for state in states[1:]:
+        expected = {name: 0.9 * expected[name] + 0.1 * state[name] for name in state}
+    averaged = model.state_dict()
+    for name in ("0.weight", "2.running_var", "6.bias"):
+        assert torch.allclose(averaged[name], expected[name], atol=1e-6)
+        assert not torch.allclose(averaged[name], states[-1][name], atol=1e-4)
+
+
+def test_clipped_gradients_are_no_longer_than_asked_for(few):
+    lengths = []
+    for limit in (None, 0.05):
+        model = small()
+        fit(model, few, replace(RECIPE, epochs=1, clip_norm=limit), log=None)
+        lengths.append(torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item())
+    assert lengths[0] > 0.1 and lengths[1] == pytest.approx(0.05, rel=1e-3)
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_divergence_stops_before_the_step_and_leaves_the_last_good_state(few, tmp_path, monkeypatch, where):
+    real = training.train_step
+
+    def step(run, images, labels):
+        if run.step < 7:
+            return real(run, images, labels)
+        if where == "loss":
+            images = images * float("nan")
+        else:
+            run.model[0].weight.register_hook(lambda gradient: gradient * float("inf"))
+        before = run.model[6].weight.clone()
+        try:
+            real(run, images, labels)
+        finally:
+            assert run.step == 7 and torch.equal(before, run.model[6].weight)
+
+    monkeypatch.setattr(training, "train_step", step)
+    rate = learning_rate(RECIPE, 7, 15)
+    with pytest.raises(BadInput, match=rf"not finite at step 8 of 15, in epoch 2 at learning rate {rate:.3g}"):
+        fit(small(), few, RECIPE, run_dir=tmp_path, log=None, save_every=0)
+    assert last_state(tmp_path)["step"] == 7
+    assert all(tensor.isfinite().all() for tensor in last_state(tmp_path)["model"].values())
+
+
+def test_engines_see_the_same_order_and_learn_alike(few):
+    """The two engines draw other augmentations; without any they are one."""
+    models = [small(), small()]
+    for model, engine in zip(models, ("batched", "per_image"), strict=True):
+        fit(model, few, replace(RECIPE, engine=engine, augmentation="none"), log=None)
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*(m.state_dict().values() for m in models), strict=True))
 
 
 def test_run_directory_of_another_run_is_refused_with_what_differs(few, tmp_path):
@@ -115,6 +235,16 @@ def test_one_cycle_is_pytorchs(steps, warmup):
         assert learning_rate(recipe, step, steps) == pytest.approx(theirs.get_last_lr()[0], rel=1e-9)
         optimizer.step()
         theirs.step()
+
+
+def test_cosine_and_constant_schedules_by_their_formulas():
+    recipe = replace(RECIPE, warmup=0.2)
+    for schedule, at_end in (("cosine", 0.0), ("constant", recipe.peak_lr)):
+        rates = [learning_rate(replace(recipe, schedule=schedule), step, 99) for step in range(99)]
+        assert np.allclose(np.diff(rates[:19]), recipe.peak_lr / 20)
+        assert max(rates) == pytest.approx(recipe.peak_lr) and rates[-1] == pytest.approx(at_end, abs=1e-5)
+    middle = learning_rate(replace(recipe, schedule="cosine"), 59, 99)  # half of the way down
+    assert middle == pytest.approx(recipe.peak_lr / 2)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5])

@@ -1,5 +1,6 @@
 """The workbook's networks by name; each maps (N, 3, 32, 32) float to (N, 10) logits."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,7 +16,7 @@ from helpers.models.mini_resnet import MiniResNet
 from helpers.models.mobilenet_c40 import MobileNetC40
 from helpers.models.wide_2m import Wide2m
 
-__all__ = ["MODELS", "AblationNet", "build", "evaluating", "multiply_adds", "parameter_count", "seeded"]
+__all__ = ["MODELS", "AblationNet", "build", "evaluating", "fingerprint", "multiply_adds", "parameter_count", "seeded"]
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "mobilenet_c40": MobileNetC40,
@@ -46,6 +47,12 @@ def seeded(factory: Callable[..., nn.Module], seed: int = 0, **changes) -> nn.Mo
 def parameter_count(model: nn.Module) -> int:
     """Return how many numbers the network stores as parameters, frozen ones included, shared ones once."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Return 12 hexadecimal digits that change with any layer, option or shape, and not with the weights."""
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
+    return hashlib.sha256(f"{model} {shapes}".encode()).hexdigest()[:12]
 
 
 @contextmanager

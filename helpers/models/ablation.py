@@ -12,12 +12,14 @@ class AblationNet(nn.Module):
     `separable=False` makes the last two convolutions plain; `max_pool=True` shrinks maps by 2x2 max-pooling after the
     convolution instead of by its stride; `gap=False` flattens the last map, 4x4, into the fully connected classifier;
     `norm=False` leaves batch normalisation out; `residual=False` the additions; `dropout` follows every activation,
-    on single elements, or on whole channels with `channel_dropout=True`.
+    on single elements, or on whole channels with `channel_dropout=True`. `phase_grid=True` computes the dilated pair on
+    grids, which changes the time and not the function.
     """
 
     def __init__(
         self, dilation: int = 2, separable: bool = True, max_pool: bool = False, gap: bool = True,
         norm: bool = True, residual: bool = True, dropout: float = 0.0, channel_dropout: bool = False,
+        phase_grid: bool = False,
     ):  # fmt: skip
         super().__init__()
         drop = nn.Dropout2d if channel_dropout else Dropout
@@ -27,11 +29,12 @@ class AblationNet(nn.Module):
             pooling = [nn.MaxPool2d(2)] if shrink and max_pool else []
             return [*conv_layer(channels_in, channels, stride=stride, norm=norm, **options), drop(dropout), *pooling]
 
+        dilated = {"dilation": dilation, "phase_grid": phase_grid}
         join = Residual if residual else nn.Sequential
         self.features = nn.Sequential(
             *layer(3, 24),
             *layer(24, 40, shrink=True),
-            join(*layer(40, 40, dilation=dilation), *layer(40, 40, dilation=dilation)),
+            join(*layer(40, 40, **dilated), *layer(40, 40, **dilated)),
             *layer(40, 64, shrink=True),
             join(*layer(64, 64), *layer(64, 64)),
             *layer(64, 128, shrink=True, separable=separable),

@@ -5,6 +5,7 @@ Blocks are `nn.Sequential`s: torchsummary then lists their layers and not the bl
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -25,6 +26,29 @@ class Dropout(nn.Dropout):
         bits = torch.from_numpy(words.view(np.int16)).as_strided(features.shape, features.stride())
         keep = bits >= round(self.p * 65536) - 32768
         return features * keep.to(features.dtype).mul_(1 / (1 - self.p))
+
+
+class PhaseGridConv2d(nn.Conv2d):
+    """A dilated 3x3 convolution, computed in training as ordinary ones on the grids of every d-th row and column.
+
+    (N, channels_in, H, W) to (N, channels, H, W), the same function: stride 1, padding d, H and W multiples of d.
+    CPU libraries have fast gradients for ordinary convolutions only. In evaluation it is the one convolution that
+    tools which follow a network's operations understand.
+    Source: Chen et al., DeepLab (2018), section 3.1, the second of its two ways.
+    """
+
+    def __init__(self, channels_in: int, channels: int, *, dilation: int, groups: int = 1, bias: bool = True):
+        super().__init__(channels_in, channels, 3, padding=dilation, dilation=dilation, groups=groups, bias=bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(features)
+        d, (n, c, h, w) = self.dilation[0], features.shape
+        grids = features.permute(0, 2, 3, 1).reshape(n, h // d, d, w // d, d, c).permute(0, 2, 4, 1, 3, 5)
+        grids = grids.reshape(n * d * d, h // d, w // d, c).permute(0, 3, 1, 2)
+        grids = F.conv2d(grids, self.weight, self.bias, padding=1, groups=self.groups)
+        grids = grids.permute(0, 2, 3, 1).reshape(n, d, d, h // d, w // d, -1).permute(0, 3, 1, 4, 2, 5)
+        return grids.reshape(n, h, w, -1).permute(0, 3, 1, 2)
 
 
 class ConvBlock(nn.Sequential):
@@ -61,11 +85,17 @@ def after_convolution(channels: int, dropout: float) -> list[nn.Module]:
 
 
 def conv_layer(
-    channels_in: int, channels: int, *, stride: int = 1, dilation: int = 1, separable: bool = False, norm: bool = True
-) -> list[nn.Module]:
-    """Return a 3x3 convolution, plain or depthwise-separable, then batch normalisation, unless without, and ReLU."""
+    channels_in: int, channels: int, *, stride: int = 1, dilation: int = 1, separable: bool = False, norm: bool = True,
+    phase_grid: bool = False,
+) -> list[nn.Module]:  # fmt: skip
+    """Return a 3x3 convolution, plain or depthwise-separable, then batch normalisation, unless without, and ReLU.
+
+    With `phase_grid` a plain dilated one is computed on grids.
+    """
     window = {"stride": stride, "padding": dilation, "dilation": dilation}
-    if separable:
+    if phase_grid:
+        convolution = [PhaseGridConv2d(channels_in, channels, dilation=dilation, bias=not norm)]
+    elif separable:
         depthwise = nn.Conv2d(channels_in, channels_in, 3, groups=channels_in, bias=False, **window)
         convolution = [depthwise, nn.Conv2d(channels_in, channels, 1, bias=not norm)]
     else:
