@@ -3,7 +3,9 @@
 import argparse
 import sys
 
-from helpers.errors import BadInput
+from helpers.errors import BadInput, Interrupted
+
+DATA = "auto, cifar10, synthetic, or the folder of cifar-10-batches-py"
 
 
 def run(args: argparse.Namespace) -> None:
@@ -54,6 +56,36 @@ def check(args: argparse.Namespace) -> int:
     return 0 if table.passed.all() else 1
 
 
+def train(args: argparse.Namespace) -> None:
+    """Train a network by its recipe, or go on where it stopped, and measure it on the test set."""
+    from helpers import commands
+
+    options = {name: value for name, value in vars(args).items() if name not in ("command", "recipe")}
+    commands.train(args.recipe, **options)
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Measure a finished run on the test set, class by class."""
+    from helpers import commands
+
+    commands.evaluate(args.run_dir, args.data)
+
+
+def predict(args: argparse.Namespace) -> None:
+    """Say what a finished run sees in image files."""
+    from helpers import commands
+
+    commands.predict_files(args.run_dir, args.image)
+
+
+def bench(args: argparse.Namespace) -> None:
+    """Time this workbook's loop against the plain one, in turns, on this machine."""
+    from helpers import bench as benchmark
+    from helpers.models import MODELS
+
+    benchmark.bench(args.network or list(MODELS), args.repeats, args.steps, args.batch_size, args.out)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser; a command's help is its function's docstring."""
     top = argparse.ArgumentParser("workbook", description="Run, check and publish the workbook's notebooks.")
@@ -68,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
     run_parser.add_argument("--profile", default="quick", help="parameter values: quick (default) or full")
     run_parser.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="number or name, such as 05")
     run_parser.add_argument("--set", nargs="+", default=[], metavar="CHANGE", help="such as 05.EPOCHS=3")
-    run_parser.add_argument("--data", help="auto, cifar10, synthetic, or the folder of cifar-10-batches-py")
+    run_parser.add_argument("--data", help=DATA)
     run_parser.add_argument("--out", help="a new folder instead of runs/<time>-<profile>, or an earlier run's to go on")
     command(verify)
     command(render).add_argument("run", nargs="?", help="the run's folder; without it the newest full run")
@@ -79,11 +111,34 @@ def parser() -> argparse.ArgumentParser:
     check_parser.add_argument("--recipe", help="the recipe whose augmentation is checked, by name")
     check_parser.add_argument("--augmentation", metavar="MODULE:NAME", help="an albumentations Compose of your own")
     check_parser.add_argument("--accuracy", type=float, help="test accuracy in percent")
+    train_parser = command(train)
+    train_parser.add_argument("recipe", help="its name, such as mobilenet_c40")
+    train_parser.add_argument("--seed", type=int, default=0, help="decides first weights, order, augmentation, dropout")
+    train_parser.add_argument("--run-dir", metavar="D", help="folder of the run, instead of runs/<recipe>-seed<seed>")
+    train_parser.add_argument("--epochs", type=int, help="instead of the recipe's own")
+    train_parser.add_argument("--holdout", type=int, default=0, help="training images left out to watch the run by")
+    train_parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    train_parser.add_argument("--workers", type=int, help="processes that augment image by image, if it must be so")
+    train_parser.add_argument(
+        "--tensorboard", action="store_true", help="write TensorBoard's files into the folder, too"
+    )
+    evaluate_parser, predict_parser = command(evaluate), command(predict)
+    for added in (evaluate_parser, predict_parser):
+        added.add_argument("run_dir", metavar="RUN_DIR", help="the folder of a finished training run")
+    predict_parser.add_argument("image", nargs="+", metavar="IMAGE", help="a JPEG or PNG file of any size")
+    for added in (train_parser, evaluate_parser):
+        added.add_argument("--data", default="auto", help=DATA)
+    bench_parser = command(bench)
+    bench_parser.add_argument("network", nargs="*", help="names; without any, all")
+    bench_parser.add_argument("--repeats", type=int, default=3, help="measurements of each loop (3)")
+    bench_parser.add_argument("--steps", type=int, default=8, help="steps of each measurement (8)")
+    bench_parser.add_argument("--batch-size", type=int, default=128, help="of both loops (128)")
+    bench_parser.add_argument("--out", metavar="FILE", help="JSON file instead of runs/bench-<time>.json")
     return top
 
 
 def main() -> int:
-    """Run a command; return 0, or 2 after a sentence on bad input, or 130 after Ctrl-C."""
+    """Run a command; return 0, 2 after a sentence on bad input, or 130 after Ctrl-C and 143 after SIGTERM."""
     args = parser().parse_args()
     sys.stdout.reconfigure(line_buffering=True)  # a log shows each line when it is printed, as a terminal does
     try:
@@ -91,6 +146,9 @@ def main() -> int:
     except BadInput as error:
         print(f"workbook: {error}", file=sys.stderr)
         return 2
+    except Interrupted as stopped:
+        print(f"\nworkbook: {stopped}", file=sys.stderr)
+        return 128 + stopped.signum
     except KeyboardInterrupt:
         print(
             "\nworkbook: interrupted; what was not finished counts for nothing, run it again.",

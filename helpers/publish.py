@@ -193,16 +193,16 @@ def results_table(records: list[dict]) -> str:
     if not records:
         return "No results yet.\n"
     lines = [
-        "| network | parameters | receptive field | published | measured here |",
-        "|---|---:|---:|---|---|",
+        "| network | parameters | receptive field | published | measured here | epochs | minutes | seed |",
+        "|---|---:|---:|---|---:|---:|---:|---:|",
     ]
-    for r in sorted(records, key=lambda record: (record["network"], record["seed"])):
+    for r in sorted(records, key=lambda record: (record["network"], record["seed"], len(record["epochs"]))):
         published, final = r["published"], r["final"]
-        theirs = f"{published['accuracy']} % ({published['epochs']} epochs)" if published else "–"
-        cost = f"{len(r['epochs'])} epochs, {final['train_minutes']:.0f} min, seed {r['seed']}"
-        ours = f"{final['test_accuracy']:.2f} % ({cost})"
-        size = f"{r['parameters']:,} | {r['receptive_field']}"
-        lines.append(f"| {r['network']} | {size} | {theirs} | {ours} |")
+        figure = published and published["accuracy"]
+        theirs = f"{figure:.2f} % ({published['epochs']} epochs)" if figure else "–"
+        cells = [r["network"], f"{r['parameters']:,}", r["receptive_field"], theirs, f"{final['test_accuracy']:.2f} %"]
+        cells += [len(r["epochs"]), f"{final['train_minutes']:.0f}", r["seed"]]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     machines = sorted({f"{r['machine']}, torch {r['versions']['torch']}" for r in records})
     seen = " or ".join(sorted({f"{r['final']['seen']:,}" for r in records}))
     lines += ["", f"Accuracy on {seen} test images after the last epoch. Machine: {'; '.join(machines)}."]

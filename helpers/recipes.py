@@ -59,6 +59,10 @@ class Recipe:
             if not number or not low <= value <= high:
                 wanted = "a whole number" if kind is int else "a number"
                 raise BadInput(f"{name} is {value!r}; it must be {wanted} from {low:g} to {high:g}.")
+        for name, least in (("mean", 0.0), ("std", 1e-6)):
+            values = getattr(self, name)
+            if not isinstance(values, tuple) or len(values) != 3 or not all(least <= v <= 1 for v in values):
+                raise BadInput(f"{name} is {values!r}; it must be a tuple of three numbers from {least:g} to 1.")
 
     def table(self) -> pd.DataFrame:
         """Return a row per field: its value and what it means."""

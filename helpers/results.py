@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -10,38 +10,58 @@ from torch import Tensor, nn
 from helpers.checkpoint import write_atomically
 from helpers.data import ImageSet
 from helpers.evaluation import accuracy
-from helpers.models import parameter_count
+from helpers.models import build, fingerprint, parameter_count
 from helpers.receptive_field import total
-from helpers.recipes import PUBLISHED, Recipe
+from helpers.recipes import PUBLISHED, RECIPES, Recipe
 from helpers.runtime import machine, versions
-from helpers.training import History
+from helpers.training import History, set_dropout
 
 
-def result(recipe: Recipe, model: nn.Module, history: History, logits: Tensor, test: ImageSet, *, seed: int) -> dict:
+def result(
+    recipe: Recipe, model: nn.Module, history: History, logits: Tensor, train: ImageSet, test: ImageSet, *, seed: int
+) -> dict:
     """Return a run's record: its origin, its recipe, every epoch, and the final figures (accuracy in percent)."""
     published = PUBLISHED.get(recipe.network)
-    correct = int((logits.argmax(1).numpy() == test.labels).sum())
+    values, named = asdict(recipe), asdict(RECIPES[recipe.network])
     return {
         "recipe": recipe.network,
         "recipe_hash": recipe.hash(),
-        "recipe_values": asdict(recipe),
+        "changes": {name: value for name, value in values.items() if value != named[name]},
+        "recipe_values": values,
         "network": recipe.network,
+        "architecture": fingerprint(model),
         "parameters": parameter_count(model),
         "receptive_field": total(model),
         "seed": seed,
         "data_source": test.source,
+        "train_images": len(train),
         "commit": commit(),
         "versions": versions(),
         "machine": machine(),
         "epochs": history.rows,
         "final": {
             "test_accuracy": accuracy(logits, test.labels),
-            "correct": correct,
+            "correct": int((logits.argmax(1).numpy() == test.labels).sum()),
             "seen": len(test),
             "train_minutes": sum(row["seconds"] for row in history.rows) / 60,
         },
         "published": asdict(published) if published else None,
     }
+
+
+def outdated(record: dict) -> str | None:
+    """Return why a record no longer belongs to the recipe or the network of its name; None if it does."""
+    recipe, changes = RECIPES.get(record["recipe"]), record.get("changes")
+    if recipe is None or changes is None:
+        return f"there is no recipe {record['recipe']!r}, or the record does not say how its own differed"
+    recipe = replace(recipe, **{name: tuple(v) if isinstance(v, list) else v for name, v in changes.items()})
+    if recipe.hash() != record["recipe_hash"]:
+        return f"the recipe {record['recipe']!r} has changed since"
+    model = build(record["network"])
+    set_dropout(model, recipe.dropout)
+    return (
+        None if fingerprint(model) == record["architecture"] else f"the network {record['network']!r} has changed since"
+    )
 
 
 def write_result(path: str | Path, record: dict) -> None:

@@ -89,7 +89,8 @@ def fit(
         if run.average:
             model.load_state_dict(run.network.state_dict())
         if folder:
-            save_weights(folder.path, model, {"config": folder.config, "last_epoch": run.rows[-1]})
+            about = {"config": folder.config, "classes": train.classes, "last_epoch": run.rows[-1]}
+            save_weights(folder.path, model, about)
     return History(run.rows)
 
 

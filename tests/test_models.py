@@ -6,8 +6,16 @@ import torchvision
 from torch import nn
 
 from helpers.errors import BadInput
-from helpers.models import MODELS, AblationNet, build, evaluating, multiply_adds, parameter_count, seeded
-from helpers.models.blocks import BasicBlock, ConvBlock, Dropout, InvertedResidual, Residual, SeparableBlock
+from helpers.models import MODELS, AblationNet, build, evaluating, fingerprint, multiply_adds, parameter_count, seeded
+from helpers.models.blocks import (
+    BasicBlock,
+    ConvBlock,
+    Dropout,
+    InvertedResidual,
+    PhaseGridConv2d,
+    Residual,
+    SeparableBlock,
+)
 from helpers.summary import summary
 
 AFTER = ("ReLU", "BatchNorm2d", "Dropout")
@@ -167,6 +175,32 @@ def test_ablation_changes_one_ingredient(changes, present):
     assert all(has(seeded(AblationNet, **changes)) for has in others), "and leaves the others alone"
     with evaluating(seeded(AblationNet, **changes)) as model, torch.no_grad():
         assert model(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(("dilation", "groups"), [(2, 1), (2, 8), (3, 1)])
+def test_phase_grids_are_the_dilated_convolution(dilation, groups):
+    grids = PhaseGridConv2d(8, 16, dilation=dilation, groups=groups).double()
+    usual = nn.Conv2d(8, 16, 3, padding=dilation, dilation=dilation, groups=groups).double()
+    usual.load_state_dict(grids.state_dict())
+    weights = torch.randn(3, 16, 12, 6).double()
+    results = []
+    for layer in (grids, usual):
+        images = torch.arange(3 * 8 * 12 * 6).view(3, 8, 12, 6).double().sin().requires_grad_()
+        (layer(images) * weights).sum().backward()
+        results.append([layer(images), images.grad, layer.weight.grad, layer.bias.grad])
+    assert all(torch.allclose(a, b) for a, b in zip(*results, strict=True))
+    assert torch.allclose(grids.eval()(images), usual(images))
+
+
+def test_fingerprint_changes_with_the_network_and_not_with_its_weights():
+    nets = [
+        seeded(AblationNet),
+        seeded(AblationNet, 1),
+        seeded(AblationNet, dilation=3),
+        seeded(AblationNet, gap=False),
+    ]
+    prints = [fingerprint(net) for net in nets]
+    assert prints[0] == prints[1] and len(set(prints)) == 3
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -16,13 +16,22 @@ BASE = RECIPES["dilated_193k"]
         ("epochs", 0), ("epochs", -1), ("epochs", 2.5), ("epochs", "3"), ("epochs", True),
         ("batch_size", 1), ("peak_lr", -0.1), ("peak_lr", 0), ("peak_lr", "high"), ("peak_lr", float("nan")),
         ("warmup", 1), ("momentum", 1), ("weight_decay", -1), ("label_smoothing", 1), ("optimizer", "adma"),
-        ("schedule", "cosine"), ("dropout", 1), ("dropout", "none"),
+        ("schedule", "cosin"), ("dropout", 1), ("dropout", "none"), ("engine", "batch"), ("clip_norm", 0),
+        ("average", 1), ("mean", (0.5, 0.5)), ("mean", 0.5), ("std", (0.2, 0.0, 0.2)), ("std", (51, 51, 51)),
     ],
 )  # fmt: skip
 def test_wrong_value_is_refused_in_one_sentence_that_names_the_field(field, value):
     with pytest.raises(BadInput, match=field) as refusal:
         replace(BASE, **{field: value})
     assert repr(value) in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "misspelt", "meant"), [("optimizer", "adma", "adam"), ("schedule", "cosin", "cosine")]
+)
+def test_misspelt_name_gets_the_nearest(field, misspelt, meant):
+    with pytest.raises(BadInput, match=f"Did you mean '{meant}'"):
+        replace(BASE, **{field: misspelt})
 
 
 def test_every_network_has_a_recipe_of_its_name():

@@ -1,0 +1,91 @@
+"""What `workbook train`, `evaluate` and `predict` do: notebooks 05 and 06 without a notebook."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from helpers.checkpoint import load_weights
+from helpers.data import load_cifar10, take, train_val_split
+from helpers.errors import BadInput
+from helpers.evaluation import accuracy, class_accuracy, predict
+from helpers.models import build
+from helpers.recipes import recipe_named
+from helpers.results import result, write_result
+from helpers.runtime import banner
+from helpers.training import fit
+
+
+def train(
+    name: str,
+    seed: int = 0,
+    run_dir: str | Path | None = None,
+    epochs: int | None = None,
+    holdout: int = 0,
+    data: str = "auto",
+    **options,
+) -> Path:
+    """Train by the named recipe, go on where a stopped run is, look at the test set, write and return result.json.
+
+    `holdout` training images are left out, for an accuracy after every epoch. `options` go to `fit`.
+    """
+    recipe = recipe_named(name)
+    if epochs is not None:
+        recipe = replace(recipe, epochs=epochs)
+    folder = Path(run_dir or f"runs/{name}-seed{seed}")
+    images, val = load_cifar10(data), None
+    print(banner(images.describe(), seed, options.get("device", "auto")))
+    if holdout:
+        images, val = train_val_split(images)
+        val = take(val, holdout)
+    model = build(recipe.network, seed)
+    history = fit(model, images, recipe, val=val, run_dir=folder, seed=seed, **options)
+    test = load_cifar10(data, train=False)
+    logits = predict(model, test.images, mean=recipe.mean, std=recipe.std)
+    path = folder / "result.json"
+    write_result(path, result(recipe, model, history, logits, images, test, seed=seed))
+    reached = f"{accuracy(logits, test.labels):.2f} % of {len(test):,} {test.source} test images"
+    print(f"{name}: {reached} after {recipe.epochs} epochs; {path}")
+    return path
+
+
+def evaluate(run_dir: str | Path, data: str = "auto") -> pd.DataFrame:
+    """Print a finished run's accuracy on the test set, class by class, and return the table."""
+    model, trained = load_weights(run_dir, build)
+    test = load_cifar10(data, train=False)
+    if trained["config"]["source"] != test.source:
+        print(f"Trained on {trained['config']['source']} and tested on {test.source}: this says nothing about either.")
+    logits = predict(model, test.images, mean=trained["config"]["mean"], std=trained["config"]["std"])
+    table = class_accuracy(logits, test.labels, test.classes)
+    print(table.to_string(formatters={"accuracy": "{:.2f}".format}))
+    print(f"{accuracy(logits, test.labels):.2f} % of {len(test):,} {test.source} test images")
+    return table
+
+
+def predict_files(run_dir: str | Path, paths: list[str]) -> pd.DataFrame:
+    """Print and return the class and confidence (0 to 1) that a finished run gives each image file."""
+    model, trained = load_weights(run_dir, build)
+    images = np.stack([_small(path) for path in paths])
+    logits = predict(model, images, mean=trained["config"]["mean"], std=trained["config"]["std"])
+    confidence, place = logits.softmax(1).max(1)
+    table = pd.DataFrame(
+        {"image": paths, "class": [trained["classes"][i] for i in place], "confidence": confidence.numpy()}
+    )
+    print(table.to_string(index=False, formatters={"confidence": "{:.3f}".format}))
+    return table
+
+
+def _small(path: str) -> np.ndarray:
+    """Return the square in the middle of an image file as CIFAR-10 has them, uint8 (32, 32, 3)."""
+    try:
+        image = cv2.imdecode(np.frombuffer(Path(path).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, cv2.error):
+        image = None
+    if image is None:
+        raise BadInput(f"{path} cannot be read as an image: give a JPEG or PNG file.")
+    side = min(image.shape[:2])
+    top, left = ((length - side) // 2 for length in image.shape[:2])
+    square = image[top : top + side, left : left + side, ::-1]  # OpenCV has blue first
+    return cv2.resize(np.ascontiguousarray(square), (32, 32), interpolation=cv2.INTER_AREA)

@@ -1,0 +1,95 @@
+import json
+import signal
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from helpers import __main__, commands, training
+from helpers.data import take
+
+
+@pytest.fixture
+def little(few, monkeypatch, tmp_path):
+    """The commands in an empty folder, with 200 images to train and 100 to test on."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(commands, "load_cifar10", lambda root, train=True: few if train else take(few, 100))
+    return tmp_path
+
+
+def command(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["workbook", *map(str, arguments)])
+    return __main__.main()
+
+
+def test_train_evaluate_and_predict_from_the_command_line(little, monkeypatch, capsys):
+    assert command(monkeypatch, "train", "mobilenet_c40", "--epochs", 1, "--seed", 4, "--run-dir", "run") == 0
+    record = json.loads((little / "run/result.json").read_text())
+    assert (record["seed"], record["train_images"], record["changes"]) == (4, 200, {"epochs": 1})
+    printed = capsys.readouterr().out.splitlines()
+    assert "seed 4" in printed[0] and printed[-1].endswith("after 1 epochs; run/result.json")
+
+    assert command(monkeypatch, "evaluate", "run") == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 13 and printed[-1].startswith(f"{record['final']['test_accuracy']:.2f} % of 100 synthetic")
+
+    cv2.imwrite("a.png", np.random.default_rng(0).integers(256, size=(40, 60, 3), dtype=np.uint8))
+    assert command(monkeypatch, "predict", "run", "a.png") == 0
+    printed = capsys.readouterr().out.split()
+    assert printed[:4] == ["image", "class", "confidence", "a.png"] and 0.1 <= float(printed[-1]) <= 1
+
+
+def test_interrupted_training_says_how_it_goes_on_and_does(little, monkeypatch, capsys):
+    arguments = ("train", "mobilenet_c40", "--epochs", 2, "--holdout", 20)
+    real = training.train_step
+
+    def step(run, *batch):
+        real(run, *batch)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(training, "train_step", step)
+    assert command(monkeypatch, *arguments) == 143
+    told = capsys.readouterr().err
+    assert "Stopped after step 1 of 4" in told and "runs/mobilenet_c40-seed0" in told and "Traceback" not in told
+    monkeypatch.setattr(training, "train_step", real)
+    assert command(monkeypatch, *arguments) == 0
+    assert "resumed after step 1 of 4" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("train", "mobilnet_c40"), "Did you mean 'mobilenet_c40'?"),
+        (("train", "wide_2m", "--device", "cuda:99"), "not on this machine"),
+        (("train", "wide_2m", "--epochs", 0), "epochs is 0"),
+        (("train", "wide_2m", "--tensorboard"), "TensorBoard is not installed"),
+        (("evaluate", "nowhere"), "does not exist"),
+        (("bench", "wide"), "Did you mean 'wide_2m'?"),
+        (("bench", "--steps", 0), "at least 1"),
+    ],
+)
+def test_a_mistake_is_one_sentence(little, monkeypatch, capsys, arguments, words):
+    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    assert command(monkeypatch, *arguments) == 2
+    told = capsys.readouterr().err
+    assert words in told and told.startswith("workbook: ") and told.count("\n") == 1
+
+
+def test_an_image_file_is_cropped_to_its_middle_and_has_red_first(tmp_path):
+    image = np.zeros((64, 128, 3), np.uint8)
+    image[:, :32] = 255  # cut off
+    image[:, 32:64, 2] = 200  # red, as OpenCV orders colours
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    small = commands._small(tmp_path / "a.png")
+    assert small.shape == (32, 32, 3)
+    assert (small[:, :16] == [200, 0, 0]).all() and (small[:, 16:] == 0).all()
+
+
+def test_what_is_no_image_is_named(little, monkeypatch, capsys):
+    command(monkeypatch, "train", "mobilenet_c40", "--epochs", 1, "--run-dir", "run")
+    (little / "a.txt").write_text("no image")
+    capsys.readouterr()
+    for name in ("a.txt", "absent.png"):
+        assert command(monkeypatch, "predict", "run", name) == 2
+        assert f"{name} cannot be read as an image" in capsys.readouterr().err
