@@ -9,7 +9,7 @@ import pandas as pd
 from helpers.data import CIFAR10_MEAN, CIFAR10_STD
 from helpers.errors import BadInput, nearest
 
-OPTIMIZERS = ("adamw", "adam", "sgd")
+OPTIMIZERS = ("adamw", "adam", "sgd", "muon")
 SCHEDULES = ("triangular", "one_cycle", "cosine", "constant")
 ENGINES = ("auto", "batched", "per_image")
 
@@ -25,7 +25,10 @@ class Recipe:
     network: str = _entry("its name in MODELS")
     epochs: int = _entry("passes over the training images")
     batch_size: int = _entry("images a step, at most")
-    optimizer: str = _entry("adamw (decoupled weight decay), adam, or sgd (Nesterov momentum)", default="sgd")
+    optimizer: str = _entry(
+        "adamw (decoupled weight decay), adam, sgd (Nesterov momentum), or muon (orthogonalised momentum)",
+        default="sgd",
+    )
     peak_lr: float = _entry("the highest learning rate of the schedule")
     schedule: str = _entry(
         "triangular (straight lines), one_cycle (half cosines), cosine or constant (both after a straight rise)",

@@ -25,6 +25,7 @@ from helpers.errors import BadInput, Interrupted
 from helpers.evaluation import accuracy, cross_entropy, predict
 from helpers.loaders import TrainLoader
 from helpers.models import fingerprint
+from helpers.muon import Muon
 from helpers.recipes import Recipe
 from helpers.runtime import keep_freed_memory, machine, mixed_precision, peak_memory, pick_device, versions
 
@@ -219,6 +220,12 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         {"params": weights, "weight_decay": recipe.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
+    if recipe.optimizer == "muon":
+        mixing = [p for p in weights if p.ndim == 4 and p.shape[1] > 1]  # convolutions across channels
+        others = [p for p in weights if not any(p is one for one in mixing)]
+        split = [{"params": mixing, "orthogonal": True}, {"params": others}]
+        groups = [group | {"weight_decay": recipe.weight_decay} for group in split] + groups[1:]
+        return Muon(groups, lr=recipe.peak_lr, momentum=recipe.momentum)
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.peak_lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
