@@ -1,7 +1,7 @@
 PYTHON ?= python3
 workbook = .venv/bin/workbook
 
-.PHONY: help install run test full render lint clean
+.PHONY: help install run test faults full render lint clean
 
 help:  # print these targets
 	@sed -n 's/^\([a-z]*\):[^#]*# \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -15,6 +15,9 @@ run: install  # run all notebooks in minutes (profile quick) into runs/
 test: install  # unit tests, then run all notebooks and compare a second run with the first
 	@.venv/bin/python -m pytest
 	@$(workbook) verify
+
+faults: install  # kill a training FAULT_KILLS times (100) at random moments, and compare its end with one left alone
+	@TQDM_DISABLE=1 .venv/bin/python tests/faults.py
 
 full: install  # run all notebooks with the real thing (profile full, hours) into runs/
 	@$(workbook) run --profile full

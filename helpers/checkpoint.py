@@ -5,13 +5,14 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from helpers.errors import BadInput
@@ -33,6 +34,18 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         _flush_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _saving(what: str, folder: Path) -> Iterator[None]:
+    """Raise BadInput when the disk refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(
+            f"{what} could not be saved in {folder} ({error.strerror or error}): mend that and run again; "
+            "what was saved before is sound."
+        ) from error
 
 
 def _flush_folder(folder: Path) -> None:
@@ -71,7 +84,9 @@ class RunDirectory:
                 f"Another process trains in {self.path}: wait for its end, or choose another folder."
             ) from None
         except OSError as error:
-            raise BadInput(f"{self.path} cannot be written to ({error.strerror}): choose another folder.") from error
+            raise BadInput(
+                f"{self.path} cannot be written to ({error.strerror or error}): choose another folder."
+            ) from error
         return self
 
     def __exit__(self, *error) -> None:
@@ -81,7 +96,8 @@ class RunDirectory:
         for stale in self.path.glob(".*.partial"):  # of a process that was killed while it wrote
             stale.unlink()
         if not self.resume:
-            for old in [*self.checkpoints(), *(self.path / name for name in (CONFIG, LOG, WEIGHTS))]:
+            result, log, config = (self.path / name for name in (WEIGHTS, LOG, CONFIG))
+            for old in [result, log, *self.checkpoints(), config]:  # the config last: it says whose the others are
                 old.unlink(missing_ok=True)
         path = self.path / CONFIG
         if not path.exists():
@@ -114,15 +130,10 @@ class RunDirectory:
         torch.save(state, buffer)
         content = buffer.getvalue()
         path = self.path / f"step-{step:09d}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
-        try:
+        with _saving("The state", self.path):
             write_atomically(path, lambda partial: partial.write_bytes(content))
             for old in [other for other in self.checkpoints() if other != path][KEPT - 1 :]:
                 old.unlink()
-        except OSError as error:
-            raise BadInput(
-                f"The state could not be saved in {self.path} ({error.strerror or error}): mend that and run again; "
-                "what was saved before is sound."
-            ) from error
 
     def load(self, log: Callable[[str], None]) -> dict | None:
         """Return the newest sound state, None for a new folder; `log` is told of damaged ones.
@@ -145,13 +156,18 @@ class RunDirectory:
         return None
 
     def write_log(self, lines: list[str]) -> None:
-        """Write the whole log, so that it never disagrees with the state."""
-        write_atomically(self.path / LOG, lambda partial: partial.write_text("".join(f"{line}\n" for line in lines)))
+        """Write the whole log, so that it never disagrees with the state; raises BadInput when the disk refuses."""
+        text = "".join(f"{line}\n" for line in lines)
+        with _saving("The log", self.path):
+            write_atomically(self.path / LOG, lambda partial: partial.write_text(text))
 
 
 def _read(path: Path) -> dict:
     """Return a checkpoint's state; raises ValueError for one that its digest or torch finds damaged."""
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:  # a disk's way to say that it is damaged
+        raise ValueError(error.strerror) from error
     named = re.fullmatch(r"step-\d+-([0-9a-f]{16})\.pt", path.name)
     if not named or hashlib.sha256(content).hexdigest()[:16] != named[1]:
         raise ValueError("its digest is another one")
@@ -162,10 +178,14 @@ def _read(path: Path) -> dict:
 
 
 def save_weights(run_dir: Path, model: nn.Module, metadata: dict) -> None:
-    """Write the trained network's weights as safetensors, with the metadata as JSON in its header."""
+    """Write the trained network's weights as safetensors, with the metadata as JSON in its header.
+
+    Raises BadInput when the disk refuses.
+    """
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    header = {"workbook": json.dumps(metadata)}
-    write_atomically(run_dir / WEIGHTS, lambda path: save_file(tensors, path, metadata=header))
+    content = save(tensors, {"workbook": json.dumps(metadata)})  # save_file has partial files and errors of its own
+    with _saving("The weights", run_dir):
+        write_atomically(run_dir / WEIGHTS, lambda partial: partial.write_bytes(content))
 
 
 def has_weights(run_dir: str | Path) -> bool:

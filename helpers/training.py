@@ -84,9 +84,9 @@ def fit(
             train_epoch(run, epoch, after_step=save)
             run.finish_epoch(val)
             log(epoch_line(run.rows[-1], recipe.epochs))
-            save(now=True)
-            if tensorboard:
+            if tensorboard:  # before saving, after which a signal may end the run; written twice counts once
                 _write_events(folder.path, run.rows[-1])
+            save(now=True)
         if run.average:
             model.load_state_dict(run.network.state_dict())
         if folder:
@@ -293,8 +293,15 @@ def _folder(run: Run, val, run_dir, resume: bool, log: Callable[[str], None]) ->
         return
     with RunDirectory(run_dir, _config(run, val), {"machine": machine(), **versions()}, resume) as folder:
         if state := folder.load(log):
-            run.load_state_dict(state)
+            try:
+                run.load_state_dict(state)
+            except (KeyError, RuntimeError, ValueError) as error:
+                raise BadInput(
+                    f"The state in {run_dir} is of another version of the workbook ({error!r}): "
+                    "finish the run with that one, or choose another folder."
+                ) from error
             log(f"resumed after step {run.step:,} of {run.steps:,}: {len(run.rows)} of {run.recipe.epochs} epochs done")
+            folder.write_log(_log_lines(run))  # whoever was killed right after saving did not get to it
         yield folder
 
 
@@ -320,7 +327,7 @@ def _saver(run: Run, folder: RunDirectory | None, every: float) -> Iterator[Call
             return
         run.refuse_divergence()
         folder.save(run.state_dict(), run.step)
-        folder.write_log([_log_line(row, run.recipe.epochs) for row in run.rows])
+        folder.write_log(_log_lines(run))
         saved = time.monotonic()
         if came:
             raise Interrupted(
@@ -338,9 +345,9 @@ def _saver(run: Run, folder: RunDirectory | None, every: float) -> Iterator[Call
             signal.signal(number, handler or signal.SIG_DFL)
 
 
-def _log_line(row: dict, epochs: int) -> str:
-    measured = f"{row['seconds']:.1f} s, {row['images_per_second']:.0f} images/s, {row['peak_mb']} MB"
-    return f"{epoch_line(row, epochs)}  |  {measured}"
+def _log_lines(run: Run) -> list[str]:
+    measured = "{seconds:.1f} s, {images_per_second:.0f} images/s, {peak_mb} MB"
+    return [f"{epoch_line(row, run.recipe.epochs)}  |  {measured.format(**row)}" for row in run.rows]
 
 
 def _write_events(folder: Path, row: dict) -> None:

@@ -1,17 +1,10 @@
-import os
+import json
 
 import pytest
 import torch
 from torch import nn
 
-from helpers.checkpoint import (
-    has_weights,
-    load_state,
-    load_weights,
-    save_state,
-    save_weights,
-    write_atomically,
-)
+from helpers.checkpoint import RunDirectory, has_weights, load_weights, save_weights, write_atomically
 from helpers.errors import BadInput
 
 CONFIG = {"network": "tiny", "seed": 0}
@@ -21,35 +14,63 @@ def tiny(name="tiny"):
     return nn.Linear(3, 2)
 
 
+def opened(path, config=CONFIG, **kwargs):
+    return RunDirectory(path, config, {"machine": "here"}, **kwargs)
+
+
+def names(path):
+    return sorted(entry.name for entry in path.iterdir() if entry.name != ".lock")
+
+
 def test_state_comes_back_as_it_was(tmp_path):
-    tensor = torch.randn(4)
-    save_state(tmp_path, {"config": CONFIG, "model": {"w": tensor}, "rows": [{"epoch": 1}]})
-    state = load_state(tmp_path, CONFIG)
-    assert torch.equal(state["model"]["w"], tensor) and state["rows"] == [{"epoch": 1}]
+    state = {"model": {"w": torch.randn(4)}, "rows": [{"epoch": 1, "loss": 0.1}], "step": 3}
+    with opened(tmp_path) as run:
+        run.save(state, 3)
+    with opened(tmp_path) as run:
+        again = run.load(print)
+    assert torch.equal(again["model"].pop("w"), state["model"].pop("w")) and again == state
 
 
-def test_new_folder_has_no_state(tmp_path):
-    assert load_state(tmp_path, CONFIG) is None and not has_weights(tmp_path)
+def test_new_folder_has_no_state_and_says_what_the_run_is(tmp_path):
+    with opened(tmp_path / "runs/first") as run:
+        assert run.load(print) is None and not has_weights(run.path)
+    written = json.loads((tmp_path / "runs/first/config.json").read_text())
+    assert written == {"run": CONFIG, "begun": {"machine": "here"}}
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:100], lambda b: b"", lambda b: b"\x80\x04." + b[3:]])
-def test_damaged_state_is_named(tmp_path, damage):
-    save_state(tmp_path, {"config": CONFIG, "rows": []})
-    path = tmp_path / "checkpoint.pt"
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(BadInput, match="checkpoint.pt is damaged"):
-        load_state(tmp_path, CONFIG)
+def test_two_newest_checkpoints_are_kept(tmp_path):
+    with opened(tmp_path) as run:
+        for step in (8, 9, 10, 11):
+            run.save({"step": step}, step)
+        assert [path.name[:14] for path in run.checkpoints()] == ["step-000000011", "step-000000010"]
+        assert run.load(print) == {"step": 11}
 
 
-def test_a_pickle_that_would_run_code_does_not(tmp_path):
-    class Hostile:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "ran"),)
+def test_log_is_written_whole(tmp_path):
+    with opened(tmp_path) as run:
+        for lines in (["one"], ["one", "two"]):
+            run.write_log(lines)
+    assert (tmp_path / "log.txt").read_text() == "one\ntwo\n"
 
-    torch.save({"config": CONFIG, "rows": Hostile()}, tmp_path / "checkpoint.pt")
-    with pytest.raises(BadInput, match="damaged"):
-        load_state(tmp_path, CONFIG)
-    assert not (tmp_path / "ran").exists()
+
+def test_folder_of_another_run_is_refused_and_stays_as_it_was(tmp_path):
+    with opened(tmp_path) as run:
+        run.save({"step": 1}, 1)
+    before = names(tmp_path)
+    with pytest.raises(BadInput, match="seed 0 there and 1 now, clip None there and 2 now"):
+        opened(tmp_path, {"network": "tiny", "seed": 1, "clip": 2}).__enter__()
+    assert names(tmp_path) == before
+    with opened(tmp_path) as run:  # it is not locked any more
+        assert run.load(print) == {"step": 1}
+
+
+def test_start_anew_leaves_nothing_of_the_run_before(tmp_path):
+    with opened(tmp_path) as run:
+        run.save({"step": 1}, 1)
+        run.write_log(["one"])
+        save_weights(tmp_path, tiny(), {})
+    with opened(tmp_path, {"network": "other"}, resume=False) as run:
+        assert names(tmp_path) == ["config.json"] and run.load(print) is None
 
 
 def test_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
@@ -62,7 +83,18 @@ def test_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
 
     with pytest.raises(OSError, match="no space"):
         write_atomically(path, half)
-    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert path.read_text() == "old" and names(tmp_path) == ["file"]
+
+
+def test_file_is_written_beside_its_place_and_in_one_piece(tmp_path):
+    path = tmp_path / "new/file"
+
+    def write(partial):
+        partial.write_text("new")
+        assert partial.parent == path.parent and not path.exists()
+
+    write_atomically(path, write)
+    assert path.read_text() == "new" and names(path.parent) == ["file"]
 
 
 def test_weights_come_back_with_their_metadata(tmp_path):
@@ -76,6 +108,9 @@ def test_weights_come_back_with_their_metadata(tmp_path):
 def test_missing_and_damaged_weights_are_named(tmp_path):
     with pytest.raises(BadInput, match="does not exist"):
         load_weights(tmp_path, tiny)
-    (tmp_path / "model.safetensors").write_bytes(b"\x00" * 20)
-    with pytest.raises(BadInput, match="model.safetensors is damaged"):
-        load_weights(tmp_path, tiny)
+    save_weights(tmp_path, tiny(), {"config": CONFIG})
+    content = (tmp_path / "model.safetensors").read_bytes()
+    for damaged in (b"", b"\x00" * 20, content[:-4], content[:30]):
+        (tmp_path / "model.safetensors").write_bytes(damaged)
+        with pytest.raises(BadInput, match="model.safetensors is damaged"):
+            load_weights(tmp_path, tiny)

@@ -217,6 +217,18 @@ def test_run_directory_of_another_run_is_refused_with_what_differs(few, tmp_path
     assert len(history.rows) == 1
 
 
+def test_state_of_another_layout_is_refused(few, tmp_path, monkeypatch):
+    fit(small(), few, RECIPE, run_dir=tmp_path, log=None)
+    real = training.Run.state_dict
+    monkeypatch.setattr(training.Run, "state_dict", lambda run: {k: v for k, v in real(run).items() if k != "scaler"})
+    (tmp_path / "model.safetensors").unlink()
+    for path in tmp_path.glob("step-*.pt"):
+        path.unlink()
+    fit(small(), few, RECIPE, run_dir=tmp_path, log=None)
+    with pytest.raises(BadInput, match="another version of the workbook"):
+        fit(small(), few, RECIPE, run_dir=tmp_path, log=None)
+
+
 def test_schedule_rises_to_its_peak_and_falls_towards_zero():
     rates = [learning_rate(RECIPE, step, 99) for step in range(99)]
     assert max(rates) == pytest.approx(RECIPE.peak_lr) and rates.index(max(rates)) == 19
