@@ -13,7 +13,7 @@ run: install  # run all notebooks in minutes (profile quick) into runs/
 	@$(workbook) run --profile quick
 
 test: install  # unit tests, then run all notebooks and compare a second run with the first
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest --numprocesses 2
 	@$(workbook) verify
 
 faults: install  # kill a training FAULT_KILLS times (100) at random moments, and compare its end with one left alone

@@ -3,8 +3,12 @@
 import os
 
 import pytest
+import torch
 
 from helpers.data import load_cifar10, take
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: one core each
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
