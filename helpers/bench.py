@@ -22,8 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from helpers.augment import AUGMENTATIONS, augmentation
-from helpers.batched import batched
+from helpers.augment import AUGMENTATIONS, augmentation, batched
 from helpers.checkpoint import RunDirectory
 from helpers.data import ImageSet
 from helpers.errors import BadInput, nearest

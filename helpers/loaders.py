@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from helpers.augment import augment_image, augmentation
-from helpers.batched import batched
+from helpers.augment import augment_image, augmentation, batched
 from helpers.data import CIFAR10_MEAN, CIFAR10_STD, ImageSet
 from helpers.errors import BadInput
 from helpers.recipes import Recipe

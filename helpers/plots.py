@@ -172,8 +172,9 @@ def heat_maps(maps: dict[str, np.ndarray], title: str, label: str) -> Figure:
 
 @_figure
 def training_curves(table: pd.DataFrame, title: str) -> Figure:
-    """Draw loss, accuracy and learning rate of a History table over its epochs."""
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.9), layout="constrained")
+    """Draw loss, accuracy, their gap and the learning rate of a History table over its epochs."""
+    figure, axes = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
+    axes = axes.flat
     panels = (("loss", "cross-entropy, nats"), ("accuracy", "accuracy, %"))
     for axis, (kind, label) in zip(axes, panels, strict=False):
         for part, name in (("train", "training (augmented)"), ("val", "hold-out")):
@@ -181,8 +182,12 @@ def training_curves(table: pd.DataFrame, title: str) -> Figure:
                 axis.plot(table.index, table[f"{part}_{kind}"], marker="o", label=name)
         axis.set(xlabel="epoch", ylabel=label)
         axis.legend()
-    axes[2].plot(table.index, table.lr, marker="o", color="#7f8c8d")
-    axes[2].set(xlabel="epoch", ylabel="learning rate at its end")
+    if "val_accuracy" in table:
+        axes[2].plot(table.index, table.train_accuracy - table.val_accuracy, marker="o", color="#8e44ad")
+        axes[2].axhline(0, color="black", linestyle="--", linewidth=1.2)
+    axes[2].set(xlabel="epoch", ylabel="training minus hold-out, points")
+    axes[3].plot(table.index, table.lr, marker="o", color="#7f8c8d")
+    axes[3].set(xlabel="epoch", ylabel="learning rate at its end")
     for axis in axes:
         axis.xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(title, x=0.01, ha="left")

@@ -29,6 +29,7 @@ from helpers.muon import Muon
 from helpers.recipes import Recipe
 from helpers.runtime import keep_freed_memory, machine, mixed_precision, peak_memory, pick_device, versions
 
+GRADIENT_SCALE = 2.0**16  # float16's gradients at first; the scaler halves it until nothing overflows
 MEASURED = ["seconds", "images_per_second", "peak_mb"]  # a history's columns that differ from run to run
 
 
@@ -144,7 +145,7 @@ class Run:
         if recipe.average is not None:  # the norms' statistics are averaged with the weights that they belong to
             self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
         self.precision = mixed_precision(self.device)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
+        self.scaler = torch.amp.GradScaler(self.device.type, GRADIENT_SCALE, enabled=self.precision == torch.float16)
         self.step, self.rows = 0, []  # steps taken, and rows of the epochs done
         self.not_finite = torch.tensor(-1, device=self.device)  # the first step that was not
         self._start_epoch()

@@ -7,8 +7,7 @@ import torch
 from albumentations.pytorch import ToTensorV2
 
 from helpers import loaders
-from helpers.augment import augment_image, augmentation
-from helpers.batched import batched
+from helpers.augment import augment_image, augmentation, batched
 from helpers.errors import BadInput
 from helpers.loaders import TrainLoader, evaluation_batches, normalise, steps_per_epoch
 from helpers.recipes import RECIPES

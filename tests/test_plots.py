@@ -58,6 +58,11 @@ def test_differences_are_drawn_with_their_intervals():
     assert left.get_xdata().tolist() == [0.5, -3.0] and right.get_xdata().tolist()[0] == 1.5
 
 
+def test_training_curves_show_the_gap():
+    gap = FIGURES["training_curves"]("t").axes[2].lines[0]
+    assert gap.get_ydata().tolist() == [-5.0, 5.0]
+
+
 def test_unproductive_layers_are_drawn_hollow():
     filled, hollow = FIGURES["receptive_field_growth"]("t").axes[0].lines[1:3]
     assert list(filled.get_xdata()) == [1, 2] and list(hollow.get_xdata()) == [3]

@@ -1,6 +1,8 @@
 import json
 import signal
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -323,6 +325,63 @@ def test_absent_device_is_refused(few):
     absent = "mps" if not torch.backends.mps.is_available() else "cuda"
     with pytest.raises(BadInput, match="not on this machine"):
         fit(small(), few, RECIPE, device=absent)
+
+
+# --- what a GPU does, as far as a CPU can show it ---
+
+
+def test_half_precision_learns_the_same_to_its_few_digits(few, monkeypatch):
+    recipe = replace(RECIPE, epochs=4, augmentation="none")
+    whole, half = small(), small()
+    expected = fit(whole, few, recipe, log=None)
+    monkeypatch.setattr(training, "mixed_precision", lambda device: torch.bfloat16)
+    history = fit(half, few, recipe, log=None)
+    assert not equal(whole, half) and next(half.parameters()).dtype == torch.float32
+    assert history.table.train_loss.tolist() == pytest.approx(expected.table.train_loss.tolist(), rel=0.02)
+
+
+def test_scaled_gradients_leave_out_steps_that_overflow_and_the_scale_is_resumed(few, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "mixed_precision", lambda device: torch.float16)
+    monkeypatch.setattr(training, "GRADIENT_SCALE", 2.0**40)  # overflows at first
+    whole = small()
+    fit(whole, few, RECIPE, run_dir=tmp_path / "whole", log=None)
+    scale = last_state(tmp_path / "whole")["scaler"]["scale"]
+    assert 1 < scale < 2.0**40
+    stopping_after(7, monkeypatch, lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(Interrupted):
+        fit(small(), few, RECIPE, run_dir=tmp_path / "run", log=None)
+    resumed = small(1)
+    fit(resumed, few, RECIPE, run_dir=tmp_path / "run", log=None)
+    assert equal(whole, resumed)
+
+
+def test_a_device_that_cannot_be_waited_for_finds_divergence_before_it_saves(few, tmp_path, monkeypatch):
+    monkeypatch.setattr(training.Run, "watch", lambda run, loss, length: run.not_finite.fill_(run.step))
+    with pytest.raises(BadInput, match="not finite"):
+        fit(small(), few, RECIPE, run_dir=tmp_path, log=None)
+    assert not list(tmp_path.glob("step-*"))
+
+
+def test_tensorboard_gets_every_figure_of_every_epoch(few, tmp_path, monkeypatch):
+    written = []
+
+    class Writer:
+        def __init__(self, folder, purge_step):
+            assert folder == str(tmp_path / "tensorboard")
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def add_scalar(self, name, value, epoch):
+            written.append((name, epoch))
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
+    monkeypatch.setattr(training, "find_spec", lambda name: True)
+    history = fit(small(), few, RECIPE, val=few, run_dir=tmp_path, log=None, tensorboard=True)
+    assert set(written) == {(name, epoch) for name in history.table.columns for epoch in (1, 2, 3)}
 
 
 # --- Muon ---
