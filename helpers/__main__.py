@@ -118,7 +118,7 @@ def parser() -> argparse.ArgumentParser:
     train_parser.add_argument("--epochs", type=int, help="instead of the recipe's own")
     train_parser.add_argument("--holdout", type=int, default=0, help="training images left out to watch the run by")
     train_parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    train_parser.add_argument("--workers", type=int, help="processes that augment image by image, if it must be so")
+    train_parser.add_argument("--anew", action="store_true", help="start again in a folder that has been used")
     train_parser.add_argument(
         "--tensorboard", action="store_true", help="write TensorBoard's files into the folder, too"
     )

@@ -85,6 +85,13 @@ class BatchedPipeline:
             raise BadInput(
                 f"{len(images)} images have places {np.shape(index)}; give at least one, and each its place."
             )
+        places, whole = torch.as_tensor(index), (int, np.integer)
+        if (
+            places.is_floating_point()
+            or places.min() < 0
+            or not all(isinstance(n, whole) and n >= 0 for n in (seed, epoch))
+        ):
+            raise BadInput("The seed, the epoch and the images' places must be whole numbers from 0.")
         return self.apply(images, self.draw(seed=seed, epoch=epoch, index=index))
 
     def draw(self, *, seed: int, epoch: int, index: Tensor | np.ndarray) -> list[Drawn]:
@@ -351,10 +358,8 @@ def _shift_colours(transform: object, size: Size) -> Step:
 
     def apply(images: Tensor, shift: np.ndarray) -> Tensor:
         if images.is_floating_point():
-            return (images + torch.as_tensor(shift, dtype=images.dtype, device=images.device)[:, :, None, None]).clamp(
-                0, 1
-            )
-        levels = torch.as_tensor(255 * shift, device=images.device).to(torch.int16)  # cut to whole grey levels
+            return (images + torch.from_numpy(shift).to(images.dtype).to(images.device)[:, :, None, None]).clamp(0, 1)
+        levels = torch.from_numpy((255 * shift).astype(np.int16)).to(images.device)  # cut to whole grey levels
         return _like(images + levels[:, :, None, None], images)
 
     return Step(apply, 3, draw)

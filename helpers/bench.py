@@ -30,8 +30,8 @@ from helpers.loaders import TrainLoader
 from helpers.models import MODELS, build, multiply_adds
 from helpers.models.blocks import Dropout
 from helpers.recipes import RECIPES, Recipe
-from helpers.results import commit, write_result
-from helpers.runtime import keep_freed_memory, machine, peak_memory, pick_device, versions
+from helpers.results import write_result
+from helpers.runtime import commit, keep_freed_memory, machine, peak_memory, pick_device, versions
 from helpers.training import Run, make_optimizer, set_dropout, train_step
 
 WARM_UP = 2  # steps not counted: the first ones meet cold caches
@@ -96,7 +96,7 @@ def ours(recipe: Recipe, data: ImageSet, steps: int) -> dict:
         train_step(run, images, labels)
     run.loss_sum.item()  # waits for the device
     pace = _pace(time.perf_counter() - start, loading, steps * recipe.batch_size)
-    with tempfile.TemporaryDirectory() as folder, RunDirectory(folder, {}, {}) as kept:
+    with tempfile.TemporaryDirectory() as folder, RunDirectory(folder, {}) as kept:
         saves = [_seconds(lambda step=step: kept.save(run.state_dict(), step)) for step in range(5)]
     return pace | {"save_seconds": statistics.median(saves)}
 
@@ -131,7 +131,7 @@ def engines(count: int = 4096) -> dict:
         table[name] = {"per_image": slow, "batched": fast, "ratio": fast / slow}
     before = peak_memory(torch.device("cpu"))
     kept = batched(augmentation("flip_ssr_cutout"))(
-        tensors[0].repeat(16, 1, 1, 1), seed=0, epoch=0, index=np.arange(8192)
+        tensors[0].repeat(8192 // len(tensors[0]), 1, 1, 1), seed=0, epoch=0, index=np.arange(8192)
     )
     extra = 1e6 * (peak_memory(torch.device("cpu")) - before) / (kept.numel() * kept.element_size())
     return {"pipelines": table, "extra_memory_batches": extra}
@@ -175,6 +175,9 @@ def bench(networks: list[str], repeats: int, steps: int, batch_size: int, out: s
             raise BadInput(f"There is no network {name!r}. {nearest(name, MODELS)}")
     if min(repeats, steps, batch_size - 1) < 1:
         raise BadInput("Repeats and steps must be at least 1, and a batch at least 2 images.")
+    path = Path(out or f"runs/bench-{time.strftime('%Y%m%d-%H%M%S')}.json")
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder: give --out a file's name.")
     measured: dict[str, dict[str, list]] = {name: {"plain": [], "ours": [], "memory": []} for name in networks}
     for name in networks:
         for kind in [*("plain", "ours") * repeats, "memory"]:
@@ -186,7 +189,6 @@ def bench(networks: list[str], repeats: int, steps: int, batch_size: int, out: s
     print(pd.DataFrame(record["engines"]["pipelines"]).T.round({"per_image": 0, "batched": 0, "ratio": 1}).to_string())
     extra = record["engines"]["extra_memory_batches"]
     print(f"Augmenting 8,192 images at once takes the memory of {extra:.1f} times the result, itself included.")
-    path = Path(out or f"runs/bench-{time.strftime('%Y%m%d-%H%M%S')}.json")
     write_result(path, record)
     print(f"\n{record['machine']}; {path}")
     return path
@@ -196,7 +198,8 @@ def _in_own_process(*arguments: object) -> dict:
     command = [sys.executable, "-m", __spec__.name, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1"})
     if done.returncode:
-        raise BadInput(f"The measurement {' '.join(command[3:])} failed: {done.stderr.strip().splitlines()[-1]}")
+        said = done.stderr.strip() or f"status {done.returncode}"
+        raise BadInput(f"The measurement {' '.join(command[3:])} failed: {said.splitlines()[-1]}")
     return json.loads(done.stdout)
 
 
@@ -237,7 +240,10 @@ def _measure(arguments: list[str]) -> dict:
     if given.kind == "engines":
         return engines()
     network, steps, batch_size = given.rest[0], int(given.rest[1]), int(given.rest[2])
-    recipe, data = replace(RECIPES[network], batch_size=batch_size), _noise(max(WARM_UP + steps, 12) * batch_size)
+    recipe, data = (
+        replace(RECIPES[network], batch_size=batch_size),
+        _noise(max((WARM_UP + steps) * batch_size, (WARM_UP + 1) * 512)),
+    )
     return {"plain": plain, "ours": ours, "memory": memory}[given.kind](recipe, data, steps)
 
 

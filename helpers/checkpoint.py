@@ -19,6 +19,7 @@ from helpers.errors import BadInput
 
 CONFIG, LOG, WEIGHTS = "config.json", "log.txt", "model.safetensors"
 CHECKPOINTS = "step-*.pt"  # step-<steps done>-<digest>.pt
+ANEW = "start again (resume=False, on the command line --anew)"
 KEPT = 2  # the newest, and the one before in case the disk damages it
 
 
@@ -28,7 +29,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         write(partial)
-        with open(partial, "rb") as file:
+        with open(partial, "r+b") as file:  # Windows flushes only what may be written to
             os.fsync(file.fileno())
         os.replace(partial, path)
         _flush_folder(path.parent)
@@ -61,13 +62,14 @@ def _flush_folder(folder: Path) -> None:
 class RunDirectory:
     """The folder of one training run, locked while it is open.
 
-    It holds `config.json` (what the run is, and where it began), `log.txt` (a line per epoch), the two newest
-    checkpoints, and at the end `model.safetensors`. Opening raises BadInput for a folder that cannot be written to,
-    that another process trains in, or that holds another run, showing what differs.
+    It holds `config.json` (what the run is, and by which code and machine, for every resumption), `log.txt` (a line per
+    epoch), the two newest checkpoints, and at the end `model.safetensors`. Opening raises BadInput for a folder that
+    cannot be written to, that another process trains in, or that holds another run, showing what differs.
     """
 
-    def __init__(self, path: str | Path, config: dict, origin: dict, resume: bool = True):
-        self.path, self.config, self.origin, self.resume = Path(path), config, origin, resume
+    def __init__(self, path: str | Path, config: dict, resume: bool = True):
+        self.path, self.config, self.resume = Path(path), config, resume
+        self.sessions: list[dict] = []
 
     def __enter__(self) -> "RunDirectory":
         try:
@@ -105,20 +107,27 @@ class RunDirectory:
                 raise BadInput(
                     f"{path} is missing, so whose checkpoints these are cannot be told: choose another folder."
                 )
-            text = json.dumps({"run": self.config, "begun": self.origin}, indent=1)
-            return write_atomically(path, lambda partial: partial.write_text(text + "\n"))
+            return self._write_config()
         try:
-            theirs = json.loads(path.read_text())["run"]
+            theirs, self.sessions = map(json.loads(path.read_text()).__getitem__, ("run", "sessions"))
             differing = [key for key in {**theirs, **self.config} if theirs.get(key) != self.config.get(key)]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BadInput(
-                f"{path} is damaged ({error}): choose another folder, or resume=False to start anew."
-            ) from None
+            raise BadInput(f"{path} is damaged ({error}): choose another folder, or {ANEW}.") from None
         if differing:
             values = ", ".join(f"{k} {theirs.get(k)!r} there and {self.config.get(k)!r} now" for k in differing)
-            raise BadInput(
-                f"{self.path} holds another run ({values}): choose another folder, or resume=False to start anew."
-            )
+            raise BadInput(f"{self.path} holds another run ({values}): choose another folder, or {ANEW}.")
+
+    def _write_config(self) -> None:
+        text = json.dumps({"run": self.config, "sessions": self.sessions}, indent=1)
+        write_atomically(self.path / CONFIG, lambda partial: partial.write_text(text + "\n"))
+
+    def add_session(self, session: dict) -> list[str]:
+        """Note that the run goes on; return what of code, machine and versions is another than the last time."""
+        last = self.sessions[-1] if self.sessions else session
+        self.sessions.append(session)
+        with _saving("The run's description", self.path):
+            self._write_config()
+        return [name for name, value in session.items() if name != "from_step" and last.get(name) != value]
 
     def checkpoints(self) -> list[Path]:
         """Return the checkpoints, the newest first."""
@@ -182,8 +191,10 @@ def save_weights(run_dir: Path, model: nn.Module, metadata: dict) -> None:
 
     Raises BadInput when the disk refuses.
     """
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    content = save(tensors, {"workbook": json.dumps(metadata)})  # save_file has partial files and errors of its own
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
+    content = save(
+        tensors, {"workbook": json.dumps({**metadata, "digest": _digest(tensors)})}
+    )  # save_file has partial files and errors of its own
     with _saving("The weights", run_dir):
         write_atomically(run_dir / WEIGHTS, lambda partial: partial.write_bytes(content))
 
@@ -203,10 +214,24 @@ def load_weights(run_dir: str | Path, build: Callable[[str], nn.Module]) -> tupl
         with safe_open(path, framework="pt") as file:
             metadata = json.loads(file.metadata()["workbook"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        if metadata.pop("digest") != _digest(tensors):
+            raise ValueError("its digest is another one")
+        network = metadata["config"]["network"]
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist: run notebook 05 first, or give the folder of a finished run.") from None
-    except (SafetensorError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{path} is damaged ({error}): delete it and train again.") from error
-    model = build(metadata["config"]["network"])
-    model.load_state_dict(tensors)
+    model = build(network)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise BadInput(f"{path} holds another network than today's {network}: train again.") from error
     return model, metadata
+
+
+def _digest(tensors: dict[str, torch.Tensor]) -> str:
+    """Return a digest of names and values."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.checkpoint import load_weights
-from helpers.data import load_cifar10, take, train_val_split
+from helpers.data import load_cifar10, train_val_split
 from helpers.errors import BadInput
 from helpers.evaluation import accuracy, class_accuracy, predict
 from helpers.models import build
@@ -25,11 +25,13 @@ def train(
     epochs: int | None = None,
     holdout: int = 0,
     data: str = "auto",
+    anew: bool = False,
     **options,
 ) -> Path:
     """Train by the named recipe, go on where a stopped run is, look at the test set, write and return result.json.
 
-    `holdout` training images are left out, for an accuracy after every epoch. `options` go to `fit`.
+    `holdout` training images, as many of each class, are left out for an accuracy after every epoch. `anew` starts
+    again in a folder that has been used. `options` go to `fit`.
     """
     recipe = recipe_named(name)
     if epochs is not None:
@@ -37,11 +39,12 @@ def train(
     folder = Path(run_dir or f"runs/{name}-seed{seed}")
     images, val = load_cifar10(data), None
     print(banner(images.describe(), seed, options.get("device", "auto")))
+    if not 0 <= holdout < len(images) or holdout % 10:
+        raise BadInput(f"The hold-out is {holdout}; give a multiple of ten from 0 to {len(images) - 10:,}.")
     if holdout:
-        images, val = train_val_split(images)
-        val = take(val, holdout)
+        images, val = train_val_split(images, holdout / len(images))
     model = build(recipe.network, seed)
-    history = fit(model, images, recipe, val=val, run_dir=folder, seed=seed, **options)
+    history = fit(model, images, recipe, val=val, run_dir=folder, seed=seed, resume=not anew, **options)
     test = load_cifar10(data, train=False)
     logits = predict(model, test.images, mean=recipe.mean, std=recipe.std)
     path = folder / "result.json"

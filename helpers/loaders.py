@@ -22,8 +22,8 @@ class TrainLoader:
 
     The recipe's `engine` says how images are augmented. "batched": on the device, where all images lie as uint8, with
     tensor operations on whole batches. "per_image": by albumentations, one after another, in `workers` processes or in
-    this one. "auto" takes batches unless a transform has no tensor form; `remark` then says which. Batches differ in
-    size by one image at most, so that none is a stub whose batch statistics are noise.
+    this one. "auto" takes batches unless a transform has no tensor form; `fallback_reason` then says which. Batches
+    differ in size by one image at most, so that none is a stub whose batch statistics are noise.
 
     Raises BadInput for a batch larger than the data, and for an engine that cannot do the recipe's pipeline.
     """
@@ -36,14 +36,14 @@ class TrainLoader:
         self.data, self.seed, self.device, self.workers = data, seed, torch.device(device), workers
         self.steps = steps_per_epoch(data, recipe)
         self.compose = augmentation(recipe.augmentation, recipe.mean, recipe.std)
-        self.pipeline, self.remark = None, ""
+        self.pipeline, self.fallback_reason = None, ""
         if recipe.engine != "per_image":
             try:
                 self.pipeline = batched(self.compose, data.images.shape[1:3])
             except BadInput as error:
                 if recipe.engine == "batched":
                     raise
-                self.remark = f"augmented image by image: {error}"
+                self.fallback_reason = f"augmented image by image: {error}"
         if self.pipeline:
             self.images = torch.from_numpy(data.images).to(self.device)
             self.labels = torch.from_numpy(data.labels).to(self.device)

@@ -193,15 +193,15 @@ def results_table(records: list[dict]) -> str:
     if not records:
         return "No results yet.\n"
     lines = [
-        "| network | parameters | receptive field | published | measured here | epochs | minutes | seed |",
-        "|---|---:|---:|---|---:|---:|---:|---:|",
+        "| network | parameters | receptive field | published | measured here | epochs | trained on | minutes | seed |",
+        "|---|---:|---:|---|---:|---:|---:|---:|---:|",
     ]
     for r in sorted(records, key=lambda record: (record["network"], record["seed"], len(record["epochs"]))):
         published, final = r["published"], r["final"]
         figure = published and published["accuracy"]
         theirs = f"{figure:.2f} % ({published['epochs']} epochs)" if figure else "–"
         cells = [r["network"], f"{r['parameters']:,}", r["receptive_field"], theirs, f"{final['test_accuracy']:.2f} %"]
-        cells += [len(r["epochs"]), f"{final['train_minutes']:.0f}", r["seed"]]
+        cells += [len(r["epochs"]), f"{r['train_images']:,}", f"{final['train_minutes']:.0f}", r["seed"]]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     machines = sorted({f"{r['machine']}, torch {r['versions']['torch']}" for r in records})
     seen = " or ".join(sorted({f"{r['final']['seen']:,}" for r in records}))

@@ -35,10 +35,12 @@ class Recipe:
         default="triangular",
     )
     warmup: float = _entry("share of the steps on which the learning rate rises to its peak", default=0.2)
-    momentum: float = _entry("of SGD; the first beta of Adam and AdamW", default=0.9)
-    weight_decay: float = _entry("L2 penalty on convolution and linear weights only", default=5e-4)
+    momentum: float = _entry("of SGD and Muon; the first beta of Adam and AdamW", default=0.9)
+    weight_decay: float = _entry(
+        "pull of convolution and linear weights towards zero: L2 in sgd and adam, decoupled in others", default=5e-4
+    )
     label_smoothing: float = _entry("share of the target spread over all classes", default=0.0)
-    clip_norm: float | None = _entry("length to which a longer gradient is cut; None for none", default=None)
+    clip_norm: float | None = _entry("norm to which a longer gradient is cut; None for none", default=None)
     average: float | None = _entry(
         "share of its past that an average of the weights keeps each step; None for none", default=None
     )
@@ -54,6 +56,9 @@ class Recipe:
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("engine", ENGINES)):
             if (value := getattr(self, name)) not in known:
                 raise BadInput(f"There is no {name} {value!r}. {nearest(value, known)}")
+        for name in ("network", "augmentation"):
+            if not isinstance(value := getattr(self, name), str):
+                raise BadInput(f"{name} is {value!r}; it must be a name.")
         for name, kind, low, high in _LIMITS:
             value = getattr(self, name)
             if value is None and name in _OPTIONAL:
@@ -62,9 +67,11 @@ class Recipe:
             if not number or not low <= value <= high:
                 wanted = "a whole number" if kind is int else "a number"
                 raise BadInput(f"{name} is {value!r}; it must be {wanted} from {low:g} to {high:g}.")
+            object.__setattr__(self, name, kind(value))  # or 1 and 1.0 would have different hashes
         for name, least in (("mean", 0.0), ("std", 1e-6)):
             values = getattr(self, name)
-            if not isinstance(values, tuple) or len(values) != 3 or not all(least <= v <= 1 for v in values):
+            numbers = isinstance(values, tuple) and all(type(v) in (int, float) and least <= v <= 1 for v in values)
+            if not numbers or len(values) != 3:
                 raise BadInput(f"{name} is {values!r}; it must be a tuple of three numbers from {least:g} to 1.")
 
     def table(self) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 """Result files: what was run, on what, by which code, and what came out."""
 
 import json
-import subprocess
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from helpers.evaluation import accuracy
 from helpers.models import build, fingerprint, parameter_count
 from helpers.receptive_field import total
 from helpers.recipes import PUBLISHED, RECIPES, Recipe
-from helpers.runtime import machine, versions
 from helpers.training import History, set_dropout
 
 
@@ -35,9 +33,9 @@ def result(
         "seed": seed,
         "data_source": test.source,
         "train_images": len(train),
-        "commit": commit(),
-        "versions": versions(),
-        "machine": machine(),
+        "engine": history.engine,
+        **{name: history.sessions[0][name] for name in ("commit", "machine", "device", "threads", "versions")},
+        "resumed": history.sessions[1:],
         "epochs": history.rows,
         "final": {
             "test_accuracy": accuracy(logits, test.labels),
@@ -54,6 +52,8 @@ def outdated(record: dict) -> str | None:
     recipe, changes = RECIPES.get(record["recipe"]), record.get("changes")
     if recipe is None or changes is None:
         return f"there is no recipe {record['recipe']!r}, or the record does not say how its own differed"
+    if unknown := set(changes) - set(asdict(recipe)):
+        return f"recipes have no {', '.join(sorted(unknown))} any more"
     recipe = replace(recipe, **{name: tuple(v) if isinstance(v, list) else v for name, v in changes.items()})
     if recipe.hash() != record["recipe_hash"]:
         return f"the recipe {record['recipe']!r} has changed since"
@@ -67,18 +67,3 @@ def outdated(record: dict) -> str | None:
 def write_result(path: str | Path, record: dict) -> None:
     """Write the record as JSON, whole or not at all."""
     write_atomically(Path(path), lambda partial: partial.write_text(json.dumps(record, indent=1) + "\n"))
-
-
-def commit() -> str | None:
-    """Return the helpers' commit, with "+changes" when files differ from it; None outside a checkout."""
-    folder = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", folder, *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None

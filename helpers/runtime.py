@@ -3,7 +3,9 @@
 import ctypes
 import os
 import platform
+import subprocess
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
@@ -27,6 +29,10 @@ def pick_device(device: str = "auto") -> torch.device:
         raise BadInput(
             f"The device {device!r} is not on this machine; it has {', '.join(d for d in found if found[d])}."
         )
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # a number that is not there, or no number
+        raise BadInput(f"The device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
     return torch.device(device)
 
 
@@ -40,7 +46,7 @@ def keep_freed_memory() -> None:
         m_trim_threshold, m_mmap_threshold = -1, -3  # names and numbers from glibc's malloc.h
         libc = ctypes.CDLL(None)
         libc.mallopt(m_trim_threshold, 2**31 - 1)
-        libc.mallopt(m_mmap_threshold, 2**30)
+        libc.mallopt(m_mmap_threshold, 2**30) or libc.mallopt(m_mmap_threshold, 2**25)  # the most before glibc 2.35
 
 
 def mixed_precision(device: torch.device) -> torch.dtype | None:
@@ -69,6 +75,21 @@ def machine() -> str:
     """Return the processor and, where there is one, the GPU, in words."""
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return f"{os.cpu_count()}-core {_processor()}{gpu}"
+
+
+def commit() -> str | None:
+    """Return the helpers' commit, with "+changes" when files differ from it; None outside a checkout."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", folder, *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def banner(data: str, seed: int, device: str = "auto") -> str:

@@ -24,10 +24,10 @@ from helpers.data import ImageSet
 from helpers.errors import BadInput, Interrupted
 from helpers.evaluation import accuracy, cross_entropy, predict
 from helpers.loaders import TrainLoader
-from helpers.models import fingerprint
+from helpers.models import check_seed, fingerprint
 from helpers.muon import Muon
 from helpers.recipes import Recipe
-from helpers.runtime import keep_freed_memory, machine, mixed_precision, peak_memory, pick_device, versions
+from helpers.runtime import commit, keep_freed_memory, machine, mixed_precision, peak_memory, pick_device, versions
 
 GRADIENT_SCALE = 2.0**16  # float16's gradients at first; the scaler halves it until nothing overflows
 MEASURED = ["seconds", "images_per_second", "peak_mb"]  # a history's columns that differ from run to run
@@ -38,6 +38,8 @@ class History:
     """What happened, epoch by epoch; losses in nats, accuracies in percent, times in seconds, memory in MB."""
 
     rows: list[dict] = field(default_factory=list)
+    sessions: list[dict] = field(default_factory=list)  # on what machine and by which code, one for every resumption
+    engine: str = ""  # how the images were augmented
 
     @property
     def table(self) -> pd.DataFrame:
@@ -70,17 +72,23 @@ def fit(
     Raises BadInput for an empty set, labels that are not 0 to 9, a missing device, a `run_dir` that cannot be written
     to, is in use or holds another run, and for a loss or gradient that is no longer finite.
     """
-    _refuse(train, seed, run_dir, tensorboard)
+    _refuse(train, val, seed, workers, run_dir, tensorboard)
     log, device = log or (lambda line: None), pick_device(device)
     keep_freed_memory()
     model.to(device, memory_format=torch.channels_last)
     set_dropout(model, recipe.dropout)
     workers = (0 if device.type == "cpu" else 2) if workers is None else workers
     loader = TrainLoader(train, recipe, seed=seed, device=device, workers=workers)
-    if loader.remark:
-        log(loader.remark)
+    if loader.fallback_reason:
+        log(loader.fallback_reason)
     run = Run(model, recipe, loader)
-    with _repeatable(), _folder(run, val, run_dir, resume, log) as folder, _saver(run, folder, save_every) as save:
+    session = {"commit": commit(), "machine": machine(), "device": str(device), "threads": torch.get_num_threads()}
+    session |= {"versions": versions()}
+    with (
+        _repeatable(),
+        _folder(run, val, run_dir, resume, session, log) as folder,
+        _saver(run, folder, save_every) as save,
+    ):
         for epoch in range(len(run.rows), recipe.epochs):
             train_epoch(run, epoch, after_step=save)
             run.finish_epoch(val)
@@ -93,7 +101,7 @@ def fit(
         if folder:
             about = {"config": folder.config, "classes": train.classes, "last_epoch": run.rows[-1]}
             save_weights(folder.path, model, about)
-    return History(run.rows)
+    return History(run.rows, folder.sessions if folder else [session], loader.engine)
 
 
 def train_epoch(run: "Run", epoch: int, after_step: Callable[[], None] = lambda: None) -> None:
@@ -111,7 +119,7 @@ def train_epoch(run: "Run", epoch: int, after_step: Callable[[], None] = lambda:
 
 
 def train_step(run: "Run", images: Tensor, labels: Tensor) -> None:
-    """Take one step: forward, loss, gradients, weights; no step is taken on numbers that are not finite."""
+    """Take one step: forward, loss, gradients, weights; on a CPU, no step on numbers that are not finite."""
     torch.manual_seed(int(np.random.default_rng((run.loader.seed, run.step)).integers(2**63)))  # dropout's masks
     set_learning_rate(run.optimizer, learning_rate(run.recipe, run.step, run.steps))
     with torch.autocast(run.device.type, run.precision, enabled=run.precision is not None):
@@ -121,10 +129,10 @@ def train_step(run: "Run", images: Tensor, labels: Tensor) -> None:
     run.scaler.scale(loss).backward()
     run.scaler.unscale_(run.optimizer)
     gradients = [p.grad for p in run.model.parameters() if p.grad is not None]
-    length = nn.utils.get_total_norm(gradients)
-    run.watch(loss, length)
+    gradient_norm = nn.utils.get_total_norm(gradients)
+    run.watch(loss, gradient_norm)
     if run.recipe.clip_norm is not None:
-        nn.utils.clip_grads_with_norm_(run.model.parameters(), run.recipe.clip_norm, length)
+        nn.utils.clip_grads_with_norm_(run.model.parameters(), run.recipe.clip_norm, gradient_norm)
     run.scaler.step(run.optimizer)
     run.scaler.update()
     if run.average:
@@ -161,6 +169,7 @@ class Run:
 
     def finish_epoch(self, val: ImageSet | None) -> None:
         """Add the epoch's row: what was met on the way (augmented images, moving weights), then the hold-out."""
+        self.refuse_divergence()
         seen = len(self.loader.data)
         row = {
             "epoch": len(self.rows) + 1,
@@ -177,18 +186,24 @@ class Run:
         self.rows.append(row)
         self._start_epoch()
 
-    def watch(self, loss: Tensor, length: Tensor) -> None:
-        """Remember the first step whose loss or gradient is not finite; a CPU, which need not wait, stops before it."""
+    def watch(self, loss: Tensor, gradient_norm: Tensor) -> None:
+        """Remember the first step whose loss or gradient is not finite.
+
+        A CPU, which need not wait for the numbers, stops before that step; a GPU before the next state is saved.
+        """
         finite = torch.isfinite(loss.detach())
         if not self.scaler.is_enabled():  # the scaler tries scales that are too large, and leaves such steps out
-            finite = finite & torch.isfinite(length)
+            finite = finite & torch.isfinite(gradient_norm)
         self.not_finite = torch.where((self.not_finite < 0) & ~finite, self.step, self.not_finite)
         if self.device.type == "cpu":
             self.refuse_divergence()
 
     def refuse_divergence(self) -> None:
-        """Raise BadInput if a step was not finite."""
-        if (step := self.not_finite.item()) >= 0:
+        """Raise BadInput if a step was not finite, or if no scale is small enough for float16."""
+        step = self.not_finite.item()
+        if step < 0 and self.scaler.is_enabled() and self.scaler.get_scale() < 1:
+            step = self.step - 1
+        if step >= 0:
             rate = learning_rate(self.recipe, step, self.steps)
             raise BadInput(
                 f"The loss or its gradient is not finite at step {step + 1:,} of {self.steps:,}, in epoch "
@@ -287,22 +302,25 @@ def _repeatable() -> Iterator[None]:
 
 
 @contextmanager
-def _folder(run: Run, val, run_dir, resume: bool, log: Callable[[str], None]) -> Iterator[RunDirectory | None]:
+def _folder(run: Run, val, run_dir, resume: bool, session: dict, log: Callable) -> Iterator[RunDirectory | None]:
     """Open the run's folder, if it has one, and go to the state that lies there."""
     if run_dir is None:
         yield None
         return
-    with RunDirectory(run_dir, _config(run, val), {"machine": machine(), **versions()}, resume) as folder:
-        if state := folder.load(log):
+    with RunDirectory(run_dir, _config(run, val), resume) as folder:
+        if (state := folder.load(log)) is not None:
             try:
                 run.load_state_dict(state)
-            except (KeyError, RuntimeError, ValueError) as error:
+            except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
                 raise BadInput(
                     f"The state in {run_dir} is of another version of the workbook ({error!r}): "
                     "finish the run with that one, or choose another folder."
                 ) from error
             log(f"resumed after step {run.step:,} of {run.steps:,}: {len(run.rows)} of {run.recipe.epochs} epochs done")
             folder.write_log(_log_lines(run))  # whoever was killed right after saving did not get to it
+        if run.step < run.steps:
+            for name in folder.add_session({"from_step": run.step, **session}):
+                log(f"going on with another {name}: the end will differ from an uninterrupted run's in its last digits")
         yield folder
 
 
@@ -344,6 +362,8 @@ def _saver(run: Run, folder: RunDirectory | None, every: float) -> Iterator[Call
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler or signal.SIG_DFL)
+    if came:  # after the last state was saved
+        signal.raise_signal(came[0])
 
 
 def _log_lines(run: Run) -> list[str]:
@@ -356,18 +376,20 @@ def _write_events(folder: Path, row: dict) -> None:
 
     with SummaryWriter(str(folder / "tensorboard"), purge_step=row["epoch"]) as writer:
         for name, value in row.items():
-            if name != "epoch":
+            if name != "epoch" and value is not None:
                 writer.add_scalar(name, value, row["epoch"])
 
 
-def _refuse(train: ImageSet, seed: int, run_dir: str | Path | None, tensorboard: bool) -> None:
+def _refuse(train: ImageSet, val: ImageSet | None, seed: int, workers, run_dir, tensorboard: bool) -> None:
     """Raise BadInput for what cannot be trained on."""
-    if len(train) == 0:
-        raise BadInput("The training set is empty.")
-    if not (train.labels.min() >= 0 and train.labels.max() <= 9):
-        raise BadInput(f"Labels run from {train.labels.min()} to {train.labels.max()}; they must be 0 to 9.")
-    if not isinstance(seed, int) or seed < 0:
-        raise BadInput(f"The seed is {seed!r}; give a whole number from 0.")
+    for name, data in (("training", train), ("hold-out", val)):
+        if data is not None and len(data) == 0:
+            raise BadInput(f"The {name} set is empty.")
+        if data is not None and not (data.labels.min() >= 0 and data.labels.max() <= 9):
+            raise BadInput(f"Labels run from {data.labels.min()} to {data.labels.max()}; they must be 0 to 9.")
+    check_seed(seed)
+    if workers is not None and (not isinstance(workers, int) or workers < 0):
+        raise BadInput(f"workers is {workers!r}; give a number of processes from 0.")
     if tensorboard and run_dir is None:
         raise BadInput("TensorBoard's files lie in the run's folder; give a run_dir.")
     if tensorboard and not find_spec("tensorboard"):
@@ -383,6 +405,11 @@ def _config(run: Run, val: ImageSet | None) -> dict:
         "seed": run.loader.seed,
         "source": data.source,
         "images": len(data),
-        "checksum": zlib.crc32(data.labels.tobytes(), zlib.crc32(np.ascontiguousarray(data.images))),
+        "checksum": _checksum(data),
         "holdout": 0 if val is None else len(val),
+        "holdout_checksum": 0 if val is None else _checksum(val),
     }
+
+
+def _checksum(data: ImageSet) -> int:
+    return zlib.crc32(data.labels.tobytes(), zlib.crc32(np.ascontiguousarray(data.images)))

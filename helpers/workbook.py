@@ -24,8 +24,8 @@ from tqdm.auto import tqdm
 from helpers.data import load_cifar10
 from helpers.errors import BadInput
 from helpers.profiles import ROOT, Value, notebooks, parameters, settings
-from helpers.results import commit, write_result
-from helpers.runtime import machine, versions
+from helpers.results import write_result
+from helpers.runtime import commit, machine, versions
 
 RUNS = ROOT / "runs"
 SUMMARY = "summary.json"  # written last: a folder without it is no whole run

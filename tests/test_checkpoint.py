@@ -15,7 +15,7 @@ def tiny(name="tiny"):
 
 
 def opened(path, config=CONFIG, **kwargs):
-    return RunDirectory(path, config, {"machine": "here"}, **kwargs)
+    return RunDirectory(path, config, **kwargs)
 
 
 def names(path):
@@ -35,7 +35,7 @@ def test_new_folder_has_no_state_and_says_what_the_run_is(tmp_path):
     with opened(tmp_path / "runs/first") as run:
         assert run.load(print) is None and not has_weights(run.path)
     written = json.loads((tmp_path / "runs/first/config.json").read_text())
-    assert written == {"run": CONFIG, "begun": {"machine": "here"}}
+    assert written == {"run": CONFIG, "sessions": []}
 
 
 def test_two_newest_checkpoints_are_kept(tmp_path):

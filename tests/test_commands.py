@@ -41,7 +41,7 @@ def test_train_evaluate_and_predict_from_the_command_line(little, monkeypatch, c
 
 
 def test_interrupted_training_says_how_it_goes_on_and_does(little, monkeypatch, capsys):
-    arguments = ("train", "mobilenet_c40", "--epochs", 2, "--holdout", 20)
+    arguments = ("train", "mobilenet_c40", "--epochs", 2, "--holdout", 40)
     real = training.train_step
 
     def step(run, *batch):
@@ -55,13 +55,20 @@ def test_interrupted_training_says_how_it_goes_on_and_does(little, monkeypatch, 
     monkeypatch.setattr(training, "train_step", real)
     assert command(monkeypatch, *arguments) == 0
     assert "resumed after step 1 of 4" in capsys.readouterr().out
+    assert json.loads((little / "runs/mobilenet_c40-seed0/result.json").read_text())["train_images"] == 160
+    assert command(monkeypatch, *arguments, "--seed", 1, "--run-dir", "runs/mobilenet_c40-seed0") == 2
+    assert "seed 0 there and 1 now" in capsys.readouterr().err
+    assert command(monkeypatch, *arguments, "--seed", 1, "--run-dir", "runs/mobilenet_c40-seed0", "--anew") == 0
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("train", "mobilnet_c40"), "Did you mean 'mobilenet_c40'?"),
-        (("train", "wide_2m", "--device", "cuda:99"), "not on this machine"),
+        (("train", "wide_2m", "--device", "cuda:99"), "device 'cuda:99'"),
+        (("train", "wide_2m", "--device", "cpu:x"), "device 'cpu:x' cannot be used"),
+        (("train", "wide_2m", "--seed", 2**64), "seed is 18446744073709551616"),
+        (("train", "wide_2m", "--holdout", 7), "multiple of ten"),
         (("train", "wide_2m", "--epochs", 0), "epochs is 0"),
         (("train", "wide_2m", "--tensorboard"), "TensorBoard is not installed"),
         (("evaluate", "nowhere"), "does not exist"),

@@ -118,7 +118,7 @@ def test_start_anew_that_is_cut_short_leaves_no_weights_without_their_config(who
         folder = shutil.copytree(whole, tmp_path / str(call))
         crash = at("after", "Path.unlink", call, Stop())
         try:
-            with watched(crash), RunDirectory(folder, {"epochs": 1}, {}, resume=False):
+            with watched(crash), RunDirectory(folder, {"epochs": 1}, resume=False):
                 break
         except Stop:
             config = folder / "config.json"
@@ -297,7 +297,7 @@ def locked_by_another_process(folder):
     """Let a child hold the folder, then kill it."""
     receive, send = os.pipe()
     if (child := os.fork()) == 0:
-        with RunDirectory(folder, {}, {}, resume=False):
+        with RunDirectory(folder, {}, resume=False):
             os.write(send, b"!")
             signal.pause()
     try:

@@ -65,11 +65,11 @@ def test_an_image_is_augmented_by_its_place_in_the_set(few):
 
 
 def test_auto_takes_batches_where_it_can_and_says_when_it_cannot(few, monkeypatch):
-    assert TrainLoader(few, RECIPE, seed=0).engine == "batched" and not TrainLoader(few, RECIPE, seed=0).remark
+    assert TrainLoader(few, RECIPE, seed=0).engine == "batched" and not TrainLoader(few, RECIPE, seed=0).fallback_reason
     with_blur = A.Compose([A.Blur(p=1), A.Normalize(), ToTensorV2()])
     monkeypatch.setattr(loaders, "augmentation", lambda *_: with_blur)
     loader = TrainLoader(few, RECIPE, seed=0)
-    assert loader.engine == "per_image" and "Blur cannot be applied to whole batches" in loader.remark
+    assert loader.engine == "per_image" and "Blur cannot be applied to whole batches" in loader.fallback_reason
     with pytest.raises(BadInput, match="Blur"):
         TrainLoader(few, replace(RECIPE, engine="batched"), seed=0)
 

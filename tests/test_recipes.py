@@ -18,6 +18,7 @@ BASE = RECIPES["dilated_193k"]
         ("warmup", 1), ("momentum", 1), ("weight_decay", -1), ("label_smoothing", 1), ("optimizer", "adma"),
         ("schedule", "cosin"), ("dropout", 1), ("dropout", "none"), ("engine", "batch"), ("clip_norm", 0),
         ("average", 1), ("mean", (0.5, 0.5)), ("mean", 0.5), ("std", (0.2, 0.0, 0.2)), ("std", (51, 51, 51)),
+        ("mean", ("a", "b", "c")),        ("mean", (True, 0, 0)), ("augmentation", None), ("augmentation", ["flip"]), ("network", 3),
     ],
 )  # fmt: skip
 def test_wrong_value_is_refused_in_one_sentence_that_names_the_field(field, value):
@@ -60,6 +61,10 @@ def test_recipes_keep_what_their_authors_stated():
 def test_hash_changes_with_any_value():
     changed = [replace(BASE, epochs=3), replace(BASE, peak_lr=0.02), replace(BASE, mean=(0.5, 0.5, 0.5))]
     assert len({BASE.hash(), replace(BASE).hash(), *(recipe.hash() for recipe in changed)}) == 4
+
+
+def test_a_whole_number_is_the_same_recipe_as_its_decimal():
+    assert replace(BASE, peak_lr=1).hash() == replace(BASE, peak_lr=1.0).hash()
 
 
 def test_table_explains_every_field():

@@ -9,14 +9,15 @@ import pytest
 import torch
 from torch import nn
 
+from faults import states_equal
 from helpers import training
 from helpers.data import ImageSet
 from helpers.errors import BadInput, Interrupted
-from helpers.loaders import steps_per_epoch
+from helpers.loaders import TrainLoader, steps_per_epoch
 from helpers.models import build
 from helpers.muon import Muon, orthogonalised
 from helpers.recipes import RECIPES, SCHEDULES
-from helpers.training import MEASURED, fit, learning_rate, make_optimizer
+from helpers.training import MEASURED, fit, learning_rate, make_optimizer, set_dropout
 
 RECIPE = replace(RECIPES["dilated_193k"], epochs=3, batch_size=40, peak_lr=0.01)
 
@@ -72,18 +73,6 @@ def test_workers_do_not_matter(few):
     for model, workers in ((first, 0), (second, 2)):
         fit(model, few, replace(RECIPE, engine="per_image"), log=None, workers=workers)
     assert equal(first, second)
-
-
-def states_equal(first, second):
-    """Compare two states, tensors bit by bit, leaving out what is measured."""
-    if isinstance(first, torch.Tensor):
-        return torch.equal(first, second)
-    if isinstance(first, dict):
-        keys = [key for key in first if key not in MEASURED]
-        return list(first) == list(second) and all(states_equal(first[key], second[key]) for key in keys)
-    if isinstance(first, (list, tuple)):
-        return len(first) == len(second) and all(map(states_equal, first, second))
-    return first == second
 
 
 def last_state(run_dir):
@@ -142,7 +131,28 @@ def test_state_is_saved_within_an_epoch_when_it_is_time(few, tmp_path):
     assert [path.name[:14] for path in sorted(tmp_path.glob("step-*"))] == ["step-000000014", "step-000000015"]
     assert len((tmp_path / "log.txt").read_text().splitlines()) == 3
     config = json.loads((tmp_path / "config.json").read_text())
-    assert config["run"]["epochs"] == 3 and config["begun"]["torch"] == torch.__version__.split("+")[0]
+    (session,) = config["sessions"]
+    assert config["run"]["epochs"] == 3 and session["from_step"] == 0 and session["device"] == "cpu"
+    assert session["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_every_resumption_is_noted_and_another_machine_told(few, tmp_path, monkeypatch):
+    stopping_after(6, monkeypatch, lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(Interrupted):
+        fit(small(), few, RECIPE, run_dir=tmp_path, log=None)
+    monkeypatch.setattr(training, "machine", lambda: "another machine")
+    lines = []
+    history = fit(small(), few, RECIPE, run_dir=tmp_path, log=lines.append)
+    assert lines[1].startswith("going on with another machine: the end will differ")
+    assert [session["from_step"] for session in history.sessions] == [0, 6]
+    again = fit(small(), few, RECIPE, run_dir=tmp_path, log=None)  # trains nothing
+    assert again.sessions == history.sessions and again.engine == "batched"
+
+
+def test_a_signal_after_the_last_state_is_not_lost(few, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "save_weights", lambda *_: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        fit(small(), few, RECIPE, run_dir=tmp_path, log=None)
 
 
 def test_average_of_the_weights_is_the_result(few):
@@ -210,7 +220,9 @@ def test_engines_see_the_same_order_and_learn_alike(few):
 
 
 def test_run_directory_of_another_run_is_refused_with_what_differs(few, tmp_path):
-    fit(small(), few, RECIPE, run_dir=tmp_path, log=None)
+    fit(small(), few, RECIPE, val=few, run_dir=tmp_path, log=None)
+    with pytest.raises(BadInput, match="holdout_checksum"):
+        fit(small(), few, RECIPE, val=few.subset(np.arange(200)[::-1]), run_dir=tmp_path)
     with pytest.raises(BadInput, match=r"peak_lr 0.01 there and 0.02 now"):
         fit(small(), few, replace(RECIPE, peak_lr=0.02), run_dir=tmp_path)
     with pytest.raises(BadInput, match=r"seed 0 there and 1 now"):
@@ -293,11 +305,14 @@ def test_norms_and_biases_are_spared_the_weight_decay():
 
 
 def test_training_loss_includes_label_smoothing(few):
-    plain, smooth = (
-        fit(small(), few, replace(RECIPE, epochs=1, label_smoothing=s, peak_lr=1e-8), log=None).table.train_loss.iloc[0]
-        for s in (0.0, 0.2)
-    )
-    assert plain != smooth
+    """Against the formula: a share s of the target is spread over the ten classes."""
+    recipe = replace(RECIPE, epochs=1, label_smoothing=0.2, peak_lr=1e-8, dropout=0.0, batch_size=200)
+    images, labels = next(TrainLoader(few, recipe, seed=0).epoch(0))
+    model = small()
+    set_dropout(model, 0.0)
+    logs = model.train()(images).log_softmax(1)
+    expected = -(0.8 * logs.gather(1, labels[:, None]).squeeze(1) + 0.2 * logs.mean(1)).mean().item()
+    assert fit(small(), few, recipe, log=None).table.train_loss.iloc[0] == pytest.approx(expected, rel=1e-5)
 
 
 def bad_set(labels):
@@ -310,12 +325,20 @@ def bad_set(labels):
 
 
 @pytest.mark.parametrize(("labels", "words"), [([], "empty"), ([0, 10], "0 to 9"), ([-1, 3], "0 to 9")])
-def test_data_that_cannot_be_trained_on_is_refused(labels, words):
+def test_data_that_cannot_be_trained_or_measured_on_is_refused(few, labels, words):
     with pytest.raises(BadInput, match=words):
         fit(small(), bad_set(labels), RECIPE)
+    with pytest.raises(BadInput, match=words):
+        fit(small(), few, RECIPE, val=bad_set(labels))
 
 
-@pytest.mark.parametrize("seed", [-1, 1.5, "0"])
+@pytest.mark.parametrize("workers", [-1, "three", 1.5])
+def test_wrong_number_of_workers_is_refused(few, workers):
+    with pytest.raises(BadInput, match="workers"):
+        fit(small(), few, RECIPE, workers=workers)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "0", 2**63])
 def test_wrong_seed_is_refused(few, seed):
     with pytest.raises(BadInput, match="seed"):
         fit(small(), few, RECIPE, seed=seed)
@@ -356,10 +379,28 @@ def test_scaled_gradients_leave_out_steps_that_overflow_and_the_scale_is_resumed
 
 
 def test_a_device_that_cannot_be_waited_for_finds_divergence_before_it_saves(few, tmp_path, monkeypatch):
-    monkeypatch.setattr(training.Run, "watch", lambda run, loss, length: run.not_finite.fill_(run.step))
-    with pytest.raises(BadInput, match="not finite"):
-        fit(small(), few, RECIPE, run_dir=tmp_path, log=None)
+    """A device that is no CPU in name: nothing is read until a state is to be saved or an epoch is over."""
+    real = training.Run.watch
+
+    def watch(run, loss, gradient_norm):
+        run.device = SimpleNamespace(type="gpu")
+        real(run, loss * float("nan") if run.step in (2, 3) else loss, gradient_norm)
+        run.device = torch.device("cpu")
+
+    monkeypatch.setattr(training.Run, "watch", watch)
+    for folder in (None, tmp_path):
+        with pytest.raises(BadInput, match="not finite at step 3 of 15, in epoch 1"):
+            fit(small(), few, RECIPE, run_dir=folder, log=None)
     assert not list(tmp_path.glob("step-*"))
+
+
+def test_float16_without_a_scale_that_fits_is_divergence(few, monkeypatch):
+    monkeypatch.setattr(training, "mixed_precision", lambda device: torch.float16)
+    monkeypatch.setattr(training, "GRADIENT_SCALE", 2.0)
+    model = small()
+    model[0].weight.register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(BadInput, match="not finite"):
+        fit(model, few, RECIPE, log=None)
 
 
 def test_tensorboard_gets_every_figure_of_every_epoch(few, tmp_path, monkeypatch):

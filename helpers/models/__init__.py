@@ -16,7 +16,17 @@ from helpers.models.mini_resnet import MiniResNet
 from helpers.models.mobilenet_c40 import MobileNetC40
 from helpers.models.wide_2m import Wide2m
 
-__all__ = ["MODELS", "AblationNet", "build", "evaluating", "fingerprint", "multiply_adds", "parameter_count", "seeded"]
+__all__ = [
+    "MODELS",
+    "AblationNet",
+    "build",
+    "check_seed",
+    "evaluating",
+    "fingerprint",
+    "multiply_adds",
+    "parameter_count",
+    "seeded",
+]
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "mobilenet_c40": MobileNetC40,
@@ -34,7 +44,14 @@ def build(name: str, seed: int = 0, **changes) -> nn.Module:
     """
     if name not in MODELS:
         raise BadInput(f"There is no network {name!r}. {nearest(name, MODELS)}")
+    check_seed(seed)
     return seeded(MODELS[name], seed, **changes)
+
+
+def check_seed(seed: int) -> None:
+    """Raise BadInput unless every random generator takes this seed."""
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise BadInput(f"The seed is {seed!r}; give a whole number from 0 to 2^63 - 1.")
 
 
 def seeded(factory: Callable[..., nn.Module], seed: int = 0, **changes) -> nn.Module:
