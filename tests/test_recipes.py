@@ -18,7 +18,8 @@ BASE = RECIPES["dilated_193k"]
         ("warmup", 1), ("momentum", 1), ("weight_decay", -1), ("label_smoothing", 1), ("optimizer", "adma"),
         ("schedule", "cosin"), ("dropout", 1), ("dropout", "none"), ("engine", "batch"), ("clip_norm", 0),
         ("average", 1), ("mean", (0.5, 0.5)), ("mean", 0.5), ("std", (0.2, 0.0, 0.2)), ("std", (51, 51, 51)),
-        ("mean", ("a", "b", "c")),        ("mean", (True, 0, 0)), ("augmentation", None), ("augmentation", ["flip"]), ("network", 3),
+        ("mean", ("a", "b", "c")), ("mean", (True, 0, 0)), ("augmentation", None),
+        ("augmentation", ["flip"]), ("network", 3),
     ],
 )  # fmt: skip
 def test_wrong_value_is_refused_in_one_sentence_that_names_the_field(field, value):
