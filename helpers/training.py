@@ -320,7 +320,7 @@ def _folder(run: Run, val, run_dir, resume: bool, session: dict, log: Callable) 
             folder.write_log(_log_lines(run))  # whoever was killed right after saving did not get to it
         if run.step < run.steps:
             for name in folder.add_session({"from_step": run.step, **session}):
-                log(f"going on with another {name}: the end will differ from an uninterrupted run's in its last digits")
+                log(f"going on with another {name}: the end may differ from an uninterrupted run's in its last digits")
         yield folder
 
 
