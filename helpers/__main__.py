@@ -131,8 +131,8 @@ def parser() -> argparse.ArgumentParser:
     bench_parser = command(bench)
     bench_parser.add_argument("network", nargs="*", help="names; without any, all")
     bench_parser.add_argument("--repeats", type=int, default=3, help="measurements of each loop (3)")
-    bench_parser.add_argument("--steps", type=int, default=8, help="steps of each measurement (8)")
-    bench_parser.add_argument("--batch-size", type=int, default=128, help="of both loops (128)")
+    bench_parser.add_argument("--steps", type=int, default=4, help="steps of each measurement (4)")
+    bench_parser.add_argument("--batch-size", type=int, help="of both loops, instead of the recipe's own")
     bench_parser.add_argument("--out", metavar="FILE", help="JSON file instead of runs/bench-<time>.json")
     return top
 

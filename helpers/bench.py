@@ -165,15 +165,17 @@ def _seconds(function) -> float:
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-def bench(networks: list[str], repeats: int, steps: int, batch_size: int, out: str | None) -> Path:
+def bench(networks: list[str], repeats: int, steps: int, batch_size: int | None, out: str | None) -> Path:
     """Measure, print a table, write everything measured as JSON; return the file.
 
+    Every network is trained by its recipe, in batches of its size unless another is given.
     Raises BadInput for an unknown network and for counts below one.
     """
     for name in networks:
         if name not in MODELS:
             raise BadInput(f"There is no network {name!r}. {nearest(name, MODELS)}")
-    if min(repeats, steps, batch_size - 1) < 1:
+    batch_sizes = {name: RECIPES[name].batch_size if batch_size is None else batch_size for name in networks}
+    if min(repeats, steps, *(size - 1 for size in batch_sizes.values())) < 1:
         raise BadInput("Repeats and steps must be at least 1, and a batch at least 2 images.")
     path = Path(out or f"runs/bench-{time.strftime('%Y%m%d-%H%M%S')}.json")
     if path.is_dir():
@@ -181,10 +183,10 @@ def bench(networks: list[str], repeats: int, steps: int, batch_size: int, out: s
     measured: dict[str, dict[str, list]] = {name: {"plain": [], "ours": [], "memory": []} for name in networks}
     for name in networks:
         for kind in [*("plain", "ours") * repeats, "memory"]:
-            measured[name][kind].append(_in_own_process(kind, name, steps, batch_size))
-        print(_line(name, measured[name], header=name == networks[0]))
+            measured[name][kind].append(_in_own_process(kind, name, steps, batch_sizes[name]))
+        print(_line(name, batch_sizes[name], measured[name], header=name == networks[0]))
     record = {"machine": machine(), "versions": versions(), "commit": commit(), "threads": torch.get_num_threads()}
-    record |= {"batch_size": batch_size, "steps": steps, "measured": measured, "engines": _in_own_process("engines")}
+    record |= {"batch_sizes": batch_sizes, "steps": steps, "measured": measured, "engines": _in_own_process("engines")}
     print("\nAugmentation on one core, images a second:")
     print(pd.DataFrame(record["engines"]["pipelines"]).T.round({"per_image": 0, "batched": 0, "ratio": 1}).to_string())
     extra = record["engines"]["extra_memory_batches"]
@@ -203,7 +205,7 @@ def _in_own_process(*arguments: object) -> dict:
     return json.loads(done.stdout)
 
 
-def _line(name: str, measured: dict[str, list[dict]], header: bool) -> str:
+def _line(name: str, batch_size: int, measured: dict[str, list[dict]], header: bool) -> str:
     """Return a network's row of the table, under its header where asked."""
 
     def column(kind: str, key: str) -> list[float]:
@@ -214,7 +216,8 @@ def _line(name: str, measured: dict[str, list[dict]], header: bool) -> str:
     shares = [operations * one["images_per_second"] / one["gflops"] for one in measured["ours"]]
     saving = statistics.median(column("ours", "save_seconds")) / min(SAVE_EVERY, EPOCH / statistics.median(fast))
     row = {
-        "network": f"{name:14}",
+        "network": name,
+        "batch": batch_size,
         "plain, images/s": f"{statistics.median(slow):6.0f} ({min(slow):.0f} to {max(slow):.0f})",
         "ours": f"{statistics.median(fast):6.0f} ({min(fast):.0f} to {max(fast):.0f})",
         "ratio": f"{statistics.median(fast) / statistics.median(slow):.2f}",
@@ -224,7 +227,7 @@ def _line(name: str, measured: dict[str, list[dict]], header: bool) -> str:
         "saving": f"{saving:.2%}",
         "step of 512": f"{measured['memory'][0]['peak_mb']} MB",
     }
-    widths = [max(len(title), 14) + (8 if "images" in title or title == "ours" else 0) for title in row]
+    widths = [16, 7, 22, 22, 7, 12, 11, 9, 8, 11]
     lines = [row.keys(), row.values()] if header else [row.values()]
     return "\n".join(
         "".join(str(cell).ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines

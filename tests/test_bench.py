@@ -32,6 +32,17 @@ def test_bench_prints_a_row_a_network_and_writes_what_it_measured(here, tmp_path
     assert all(0 < one["loading"] < 1 and one["images_per_second"] > 0 for one in [*ours, *plain])
 
 
+def test_bench_takes_the_batches_of_each_recipe(monkeypatch, tmp_path):
+    asked = []
+    one = {"images_per_second": 2.0, "loading": 0.1, "gflops": 1.0, "save_seconds": 0.1, "peak_mb": 7}
+    engines = {"pipelines": {"none": ENGINES}, "extra_memory_batches": 2.0}
+    monkeypatch.setattr(
+        bench, "_in_own_process", lambda kind, *rest: asked.append(rest) or (engines if kind == "engines" else one)
+    )
+    bench.bench(["dilated_193k", "wide_2m"], repeats=1, steps=1, batch_size=None, out=tmp_path / "bench.json")
+    assert asked == [("dilated_193k", 1, 1024)] * 3 + [("wide_2m", 1, 128)] * 3 + [()]
+
+
 def test_engines_and_memory_are_measured(monkeypatch):
     measured = bench.engines(count=512)
     assert all(
@@ -47,6 +58,7 @@ def test_engines_and_memory_are_measured(monkeypatch):
         ({"networks": ["wide"]}, "Did you mean 'wide_2m'"),
         ({"repeats": 0}, "at least 1"),
         ({"batch_size": 1}, "at least 2"),
+        ({"batch_size": 0}, "at least 2"),
         ({"out": "."}, "is a folder"),
     ],
 )
