@@ -9,12 +9,15 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's coefficients: singular val
 class Muon(torch.optim.Optimizer):
     """SGD with Nesterov momentum; in groups with `orthogonal=True` a step moves all directions of a weight alike.
 
-    A weight (out, ...) counts as a matrix (out, the rest). Weight decay is decoupled from the gradient.
+    A weight (out, ...) counts as a matrix (out, the rest). Weight decay is decoupled from the gradient. While
+    `found_inf` is a tensor other than 0, as torch's fused optimisers have it, the weights stay.
     Source: Jordan et al., Muon: An optimizer for hidden layers in neural networks (2024).
     """
 
     def __init__(self, groups: list[dict], lr: float, momentum: float = 0.95):
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": 0.0, "orthogonal": False})
+
+    found_inf: Tensor | None = None
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
@@ -27,7 +30,8 @@ class Muon(torch.optim.Optimizer):
                 direction = weight.grad + group["momentum"] * velocity
                 if group["orthogonal"]:
                     direction = orthogonalised(direction.flatten(1)).view(weight.shape)
-                weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(direction, alpha=-group["lr"])
+                moved = (weight * (1 - group["lr"] * group["weight_decay"])).add_(direction, alpha=-group["lr"])
+                weight.copy_(moved if self.found_inf is None else torch.where(self.found_inf > 0, weight, moved))
 
 
 def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:

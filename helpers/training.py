@@ -119,7 +119,7 @@ def train_epoch(run: "Run", epoch: int, after_step: Callable[[], None] = lambda:
 
 
 def train_step(run: "Run", images: Tensor, labels: Tensor) -> None:
-    """Take one step: forward, loss, gradients, weights; on a CPU, no step on numbers that are not finite."""
+    """Take one step: forward, loss, gradients, weights; no step on numbers that are not finite."""
     torch.manual_seed(int(np.random.default_rng((run.loader.seed, run.step)).integers(2**63)))  # dropout's masks
     set_learning_rate(run.optimizer, learning_rate(run.recipe, run.step, run.steps))
     with torch.autocast(run.device.type, run.precision, enabled=run.precision is not None):
@@ -187,9 +187,10 @@ class Run:
         self._start_epoch()
 
     def watch(self, loss: Tensor, gradient_norm: Tensor) -> None:
-        """Remember the first step whose loss or gradient is not finite.
+        """Remember the first step whose loss or gradient is not finite, and keep the weights from it.
 
-        A CPU, which need not wait for the numbers, stops before that step; a GPU before the next state is saved.
+        A CPU, which need not wait for the numbers, stops at once. A GPU leaves that step and all after it out, as its
+        optimisers do at a float16 overflow, and stops before the next state is saved.
         """
         finite = torch.isfinite(loss.detach())
         if not self.scaler.is_enabled():  # the scaler tries scales that are too large, and leaves such steps out
@@ -197,6 +198,8 @@ class Run:
         self.not_finite = torch.where((self.not_finite < 0) & ~finite, self.step, self.not_finite)
         if self.device.type == "cpu":
             self.refuse_divergence()
+        elif not self.scaler.is_enabled():  # or the scaler sets it
+            self.optimizer.found_inf = (self.not_finite >= 0).float()
 
     def refuse_divergence(self) -> None:
         """Raise BadInput if a step was not finite, or if no scale is small enough for float16."""
@@ -229,7 +232,11 @@ class Run:
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the recipe's optimiser; biases and norms (vectors) are spared the weight decay."""
+    """Return the recipe's optimiser; biases and norms (vectors) are spared the weight decay.
+
+    Away from a CPU it is fused: one kernel for all weights, which can leave a step out without a wait.
+    """
+    fused = next(model.parameters()).device.type != "cpu"
     weights = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     groups = [
@@ -243,9 +250,10 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         groups = [group | {"weight_decay": recipe.weight_decay} for group in split] + groups[1:]
         return Muon(groups, lr=recipe.peak_lr, momentum=recipe.momentum)
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.peak_lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+        nesterov = recipe.momentum > 0
+        return torch.optim.SGD(groups, recipe.peak_lr, recipe.momentum, nesterov=nesterov, fused=fused)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
-    return kind(groups, lr=recipe.peak_lr, betas=(recipe.momentum, 0.999))
+    return kind(groups, recipe.peak_lr, betas=(recipe.momentum, 0.999), fused=fused)
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:

@@ -16,7 +16,7 @@ from helpers.errors import BadInput, Interrupted
 from helpers.loaders import TrainLoader, steps_per_epoch
 from helpers.models import build
 from helpers.muon import Muon, orthogonalised
-from helpers.recipes import RECIPES, SCHEDULES
+from helpers.recipes import OPTIMIZERS, RECIPES, SCHEDULES
 from helpers.training import MEASURED, fit, learning_rate, make_optimizer, set_dropout
 
 RECIPE = replace(RECIPES["dilated_193k"], epochs=3, batch_size=40, peak_lr=0.01)
@@ -378,19 +378,39 @@ def test_scaled_gradients_leave_out_steps_that_overflow_and_the_scale_is_resumed
     assert equal(whole, resumed)
 
 
-def test_a_device_that_cannot_be_waited_for_finds_divergence_before_it_saves(few, tmp_path, monkeypatch):
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_device_that_cannot_be_waited_for_takes_no_step_and_finds_divergence_before_it_saves(
+    few, tmp_path, monkeypatch, optimizer
+):
     """A device that is no CPU in name: nothing is read until a state is to be saved or an epoch is over."""
-    real = training.Run.watch
+    watch, make = training.Run.watch, training.make_optimizer
+    weights = []
 
-    def watch(run, loss, gradient_norm):
+    def fused(model, recipe):
+        made = make(model, recipe)
+        for group in made.param_groups:
+            group["fused"] = True  # as on a GPU; Muon has no such option
+        return made
+
+    def watch_late(run, loss, gradient_norm):
         run.device = SimpleNamespace(type="gpu")
-        real(run, loss * float("nan") if run.step in (2, 3) else loss, gradient_norm)
+        if run.step == 2:
+            run.model[0].weight.grad.fill_(float("nan"))
+            gradient_norm = gradient_norm * float("nan")
+        weights.append([p.detach().clone() for p in run.model.parameters()])
+        watch(run, loss, gradient_norm)
         run.device = torch.device("cpu")
 
-    monkeypatch.setattr(training.Run, "watch", watch)
+    monkeypatch.setattr(training.Run, "watch", watch_late)
+    monkeypatch.setattr(training, "make_optimizer", fused)
     for folder in (None, tmp_path):
+        weights.clear()
+        model = small()
         with pytest.raises(BadInput, match="not finite at step 3 of 15, in epoch 1"):
-            fit(small(), few, RECIPE, run_dir=folder, log=None)
+            fit(model, few, replace(RECIPE, optimizer=optimizer, peak_lr=0.01), run_dir=folder, log=None)
+        kept = list(model.parameters())
+        assert all(torch.equal(a, b) for a, b in zip(weights[2], kept, strict=True))
+        assert not any(torch.equal(a, b) for a, b in zip(weights[1], kept, strict=True))
     assert not list(tmp_path.glob("step-*"))
 
 
