@@ -84,6 +84,11 @@ def pad_crop_cutout(**normalisation: Channels) -> A.Compose:
     return pipeline(*pad_crop(), coarse_dropout(8), **normalisation)
 
 
+def flip_crop_cutout(**normalisation: Channels) -> A.Compose:
+    """The same after a horizontal flip: what long trainings on CIFAR-10 usually see."""
+    return pipeline(flip(), *pad_crop(), coarse_dropout(8), **normalisation)
+
+
 AUGMENTATIONS: dict[str, Callable[..., A.Compose]] = {
     "none": pipeline,
     "flip": lambda **normalisation: pipeline(flip(), **normalisation),
@@ -92,6 +97,7 @@ AUGMENTATIONS: dict[str, Callable[..., A.Compose]] = {
     "flip_ssr_cutout": flip_ssr_cutout,
     "flip_ssr_cutout_colour": flip_ssr_cutout_colour,
     "pad_crop_cutout": pad_crop_cutout,
+    "flip_crop_cutout": flip_crop_cutout,
 }
 
 
