@@ -189,21 +189,22 @@ def _record(path: Path) -> dict:
 
 
 def results_table(records: list[dict]) -> str:
-    """Return a Markdown table, a row per result, and a line that names the machines."""
+    """Return a Markdown table, a row for the longest run of each network and seed, and a line with the machines."""
     if not records:
         return "No results yet.\n"
     lines = [
         "| network | parameters | receptive field | published | measured here | epochs | trained on | minutes | seed |",
         "|---|---:|---:|---|---:|---:|---:|---:|---:|",
     ]
-    for r in sorted(records, key=lambda record: (record["network"], record["seed"], len(record["epochs"]))):
+    longest = {(r["network"], r["seed"]): r for r in sorted(records, key=lambda record: len(record["epochs"]))}
+    for _, r in sorted(longest.items()):
         published, final = r["published"], r["final"]
         figure = published and published["accuracy"]
         theirs = f"{figure:.2f} % ({published['epochs']} epochs)" if figure else "–"
         cells = [r["network"], f"{r['parameters']:,}", r["receptive_field"], theirs, f"{final['test_accuracy']:.2f} %"]
         cells += [len(r["epochs"]), f"{r['train_images']:,}", f"{final['train_minutes']:.0f}", r["seed"]]
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    machines = sorted({f"{r['machine']}, torch {r['versions']['torch']}" for r in records})
-    seen = " or ".join(sorted({f"{r['final']['seen']:,}" for r in records}))
+    machines = sorted({f"{r['machine']}, torch {r['versions']['torch']}" for r in longest.values()})
+    seen = " or ".join(sorted({f"{r['final']['seen']:,}" for r in longest.values()}))
     lines += ["", f"Accuracy on {seen} test images after the last epoch. Machine: {'; '.join(machines)}."]
     return "\n".join(lines) + "\n"

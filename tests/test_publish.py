@@ -212,9 +212,10 @@ def test_links_refuses_a_notebook_without_its_cell_and_writes_nothing(toy):
 # --- readme ---
 
 
-def test_the_readme_has_a_row_per_result_between_its_markers(toy):
+def test_the_readme_has_a_row_for_the_longest_run_of_a_network_and_seed_between_its_markers(toy):
     small = RECORD | {"network": "a_small", "seed": 0, "published": None, "machine": "H200"}
-    for name, record in (("b", RECORD), ("a", small)):
+    shorter = RECORD | {"epochs": RECORD["epochs"][:1], "final": RECORD["final"] | {"test_accuracy": 99.0}}
+    for name, record in (("b", RECORD), ("a", small), ("c", shorter)):
         (toy / f"notebooks/results/{name}.json").write_text(json.dumps(record))
     text = "before\n<!-- results -->\nold\n<!-- /results -->\nafter\n"
     assert publish.with_results(text).splitlines() == [
