@@ -108,7 +108,7 @@ def memory(recipe: Recipe, data: ImageSet, steps: int) -> dict:
     return {"peak_mb": peak_memory(pick_device()) - before}
 
 
-def engines(count: int = 4096) -> dict:
+def engines(count: int = 4096, repeats: int = 7) -> dict:
     """Measure albumentations image by image against whole batches of 512, on one CPU core: images a second."""
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -126,7 +126,7 @@ def engines(count: int = 4096) -> dict:
             return [compose(image=image)["image"] for image in images[: count // 4]]
 
         whole(), single()
-        times = [(_seconds(single) * 4, _seconds(whole)) for _ in range(7)]
+        times = [(_seconds(single) * 4, _seconds(whole)) for _ in range(repeats)]
         slow, fast = (count / statistics.median(column) for column in zip(*times, strict=True))
         table[name] = {"per_image": slow, "batched": fast, "ratio": fast / slow}
     before = peak_memory(torch.device("cpu"))
