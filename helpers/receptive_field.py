@@ -457,18 +457,12 @@ def to_xlsx(table: pd.DataFrame, path: str | Path) -> None:
 
     A sheet for both axes, or one for height and one for width where they differ.
     """
-    from openpyxl import Workbook
-
-    book = Workbook()
-    book.remove(book.active)
     height, width = (_sheet(table, axis) for axis in (0, 1))
-    sheets = {"receptive field": height} if height == width else {"height": height, "width": width}
-    for title, lines in sheets.items():
-        sheet = book.create_sheet(title)
-        for line in lines:
-            sheet.append(line)
-        sheet.freeze_panes, sheet.column_dimensions["A"].width = "B2", 32
-    book.save(path)
+    sheets = {"receptive field": height} if height.equals(width) else {"height": height, "width": width}
+    with pd.ExcelWriter(path, engine="openpyxl") as book:
+        for title, lines in sheets.items():
+            lines.to_excel(book, sheet_name=title, index=False, freeze_panes=(1, 1))
+            book.sheets[title].column_dimensions["A"].width = 32
 
 
 # The columns A to I, then J to R.
@@ -476,11 +470,12 @@ HEADER = ["layer", "kind", "inputs", "channels", "groups", "params", "kernel", "
 HEADER += ["padding before", "padding after", "k_eff", "size", "jump", "first", "last", "rf", "start"]
 
 
-def _sheet(table: pd.DataFrame, axis: int) -> list[list]:
-    """Return the lines for one axis: the header, the image, then one for each row of the table."""
+def _sheet(table: pd.DataFrame, axis: int) -> pd.DataFrame:
+    """Return the lines for one axis: the image, then one for each row of the table."""
     channels, *size = table.attrs["input_size"]
     image = ["image", None, None, channels, *[None] * 8, size[axis], 1, 0, 0, 1, 0]
-    return [HEADER, image, *(_line(row, n, axis) for n, row in enumerate(table.to_dict("records"), start=3))]
+    lines = [_line(row, n, axis) for n, row in enumerate(table.to_dict("records"), start=3)]
+    return pd.DataFrame([image, *lines], columns=HEADER, dtype=object)
 
 
 def _line(row: dict, n: int, axis: int) -> list:
