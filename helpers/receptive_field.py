@@ -32,9 +32,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from helpers.errors import BadInput
 
-Pair = Sequence[int] | np.ndarray  # of the height and of the width
-HEIGHT_WIDTH, ONES, ZEROS = (-2, -1), (1, 1), (0, 0)
-NO_WINDOW = (1, 1, 1, 0, 1)  # kernel, stride, dilation, padding and groups of a fully connected layer
+Pair = int | Sequence[int] | np.ndarray  # of the height and of the width, or of both
+HEIGHT_WIDTH = (-2, -1)
 COLUMNS = ["layer", "kind", "kernel", "stride", "dilation", "padding", "groups"]
 COLUMNS += ["output", "params", "jump", "rf", "start", "inputs", "channels_in"]
 
@@ -101,12 +100,11 @@ class _Trace(TorchDispatchMode):
         """Return the map that `out` is, given the maps of the tensors that the operation has read."""
         positions = {dim for m in maps for dim in m.dims}
         if not positions and name in CONNECTED and len(maps) == 1 and out.ndim < 4:
-            operands = [argument for argument in args if isinstance(argument, Tensor)]
-            (features,) = [operand for operand in operands if operand in self.maps]
-            weights = [operand for operand in operands if operand is not features]
-            channels = out.shape[1 if name == "convolution" else -1]
-            channels_in = features.shape[1 if name == "convolution" else -1]
-            return self.row("Linear", maps[0], (channels, 1, 1), NO_WINDOW, channels_in, self.parameters(*weights))
+            (x,) = [tensor for tensor in _tensors(args) if tensor in self.maps]
+            weights = [tensor for tensor in _tensors(args) if tensor is not x]
+            channels = 1 if name == "convolution" else -1
+            output = (out.shape[channels], 1, 1)
+            return self.row("Linear", maps[0], output, x.shape[channels], params=self.parameters(*weights))
         if not positions and (name != "convolution" or out.ndim != 4):
             return self.merged(name, maps, out)
         schema = func._schema.arguments
@@ -153,11 +151,11 @@ class _Trace(TorchDispatchMode):
         )
 
     def slid(
-        self, kind: str, m: _Map, out: Tensor, kernel: Pair = ONES, stride: Pair = ONES, dilation: Pair = ONES,
-        before: Pair = ZEROS, after: Pair = ZEROS, groups: int = 1, channels_in: int = 0, params: int = 0
+        self, kind: str, m: _Map, out: Tensor, kernel: Pair = 1, stride: Pair = 1, dilation: Pair = 1,
+        before: Pair = 0, after: Pair = 0, channels_in: int = 0, **counts: int
     ) -> _Map:  # fmt: skip
         """Write the row of a sliding window with padding before and after; ceil_mode counts as padding after."""
-        kernel, stride, dilation, before = map(np.array, (kernel, stride, dilation, before))
+        kernel, stride, dilation, before = (np.broadcast_to(v, 2) for v in (kernel, stride, dilation, before))
         size, reach = np.array(out.shape[-2:]), dilation * (kernel - 1)
         after = np.maximum(after, (size - 1) * stride + reach + 1 - before - m.size)
         padding = _plain(before) if (before == after).all() else tuple(np.ravel([before, after], "F").tolist())
@@ -169,28 +167,30 @@ class _Trace(TorchDispatchMode):
             last=m.last + (reach - before) * m.jump,
             unpooled=m.unpooled if (kernel == 1).all() else None,  # a window sees a map again
         )
-        window = (*map(_plain, (kernel, stride, dilation)), padding, groups)
-        output = (out.shape[-3], *out.shape[-2:])
-        return self.row(kind, moved, output, window, channels_in or out.shape[-3], params)
+        output = tuple(out.shape[-3:])
+        return self.row(kind, moved, output, channels_in or output[0], kernel, stride, dilation, padding, **counts)
 
     def pooled(self, kind: str, m: _Map, x: Tensor, out: Tensor) -> _Map:
         """Write the row of a layer that sees its whole map."""
         last = m.last + (m.size - 1) * m.jump
         pooled = replace(m, size=np.ones(2, int), last=last, dims=(), unpooled=m.before_pooling())
-        channels = x.shape[1:].numel() // int(m.size.prod())
-        output = (out.shape[1:].numel(), 1, 1)
-        return self.row(kind, pooled, output, (_plain(m.size), 1, 1, 0, 1), channels)
+        channels_in = x.shape[1:].numel() // int(m.size.prod())
+        return self.row(kind, pooled, (out.shape[1:].numel(), 1, 1), channels_in, m.size)
 
     def parameters(self, *tensors: Tensor | None) -> int:
         """Return how many numbers these hold that no earlier row has counted."""
-        new = {tensor.data_ptr(): tensor for tensor in tensors if tensor is not None}
-        new = {address: tensor for address, tensor in new.items() if address not in self.counted}
+        given = {tensor.data_ptr(): tensor for tensor in tensors if tensor is not None}
+        new = {address: tensor for address, tensor in given.items() if address not in self.counted}
         self.counted |= new
         return sum(tensor.numel() for tensor in new.values())
 
-    def row(self, kind: str, m: _Map, output: tuple, window: tuple, channels_in: int, params: int = 0) -> _Map:
+    def row(
+        self, kind: str, m: _Map, output: tuple, channels_in: int, kernel: Pair = 1, stride: Pair = 1,
+        dilation: Pair = 1, padding: object = 0, groups: int = 1, params: int = 0
+    ) -> _Map:  # fmt: skip
         path, module = self.running[-1]
         layer = ".".join(filter(None, [path, "" if _is_layer(module) else kind.lower().replace(" ", "_")]))
+        window = (*map(_plain, (kernel, stride, dilation)), padding, groups)
         seen = map(_plain, (m.jump, m.rf, (m.first + m.last) / 2))
         values = [layer, kind, *window, output, params, *seen, m.rows, channels_in]
         self.rows.append(dict(zip(COLUMNS, values, strict=True)))
@@ -208,18 +208,17 @@ class _Trace(TorchDispatchMode):
 
 
 def _convolution(trace: _Trace, name: str, given: dict, x: Tensor, m: _Map, out: Tensor) -> _Map:
-    weight, bias, padding = given["weight"], given["bias"], _pair(given["padding"])
+    weight, bias, padding = given["weight"], given["bias"], given["padding"]
     if given["transposed"] or out.ndim != 4 or not (m.dims or {*weight.shape[2:], *out.shape[2:]} == {1}):
         trace.refuse("transposed convolution" if given["transposed"] else f"convolution to {tuple(out.shape[1:])}")
-    window = weight.shape[2:], _pair(given["stride"]), _pair(given["dilation"]), padding, padding, given["groups"]
-    return trace.slid("Conv2d", m, out, *window, x.shape[1], trace.parameters(weight, bias))
+    window = weight.shape[2:], given["stride"], given["dilation"], padding, padding, x.shape[1]
+    return trace.slid("Conv2d", m, out, *window, groups=given["groups"], params=trace.parameters(weight, bias))
 
 
 def _pool(trace: _Trace, name: str, given: dict, x: Tensor, m: _Map, out: Tensor) -> _Map:
-    kernel, padding = _pair(given["kernel_size"]), _pair(given["padding"])
-    stride, dilation = _pair(given["stride"] or kernel), _pair(given.get("dilation", 1))
+    kernel, padding = given["kernel_size"], given["padding"]
     kind = "AvgPool2d" if name == "avg_pool2d" else "MaxPool2d"
-    slid = trace.slid(kind, m, out, kernel, stride, dilation, padding, padding)
+    slid = trace.slid(kind, m, out, kernel, given["stride"] or kernel, given.get("dilation", 1), padding, padding)
     if kind == "AvgPool2d" and slid.size.max() == 1 and (np.subtract(kernel, padding) >= m.size).all():
         trace.covering.update(slid.rows)
         return replace(slid, unpooled=m.before_pooling())
@@ -242,9 +241,8 @@ def _reduction(trace: _Trace, name: str, given: dict, x: Tensor, m: _Map, out: T
     gone = {_from_end(dim, x.ndim) for dim in dims}
     left = [dim for dim in m.dims if dim not in gone]
     if m.dims and not left:
-        return trace.pooled(
-            "global pool" if name in ("mean", "sum") else f"global {name.removeprefix('a')} pool", m, x, out
-        )
+        kind = "global pool" if name in ("mean", "sum") else f"global {name.removeprefix('a')} pool"
+        return trace.pooled(kind, m, x, out)
     shift = 0 if given.get("keepdim") else 1
     return replace(m, dims=tuple(dim + shift * sum(g > dim for g in gone) for dim in left))
 
@@ -325,12 +323,8 @@ def _from_end(dim: int, ndim: int) -> int:
     return dim - ndim if dim >= 0 else dim
 
 
-def _pair(value: int | Sequence[int]) -> list[int]:
-    return [value] * 2 if isinstance(value, int) else ([*value] * 2)[:2]
-
-
 def _plain(pair: Pair) -> object:
-    height, width = np.asarray(pair).tolist()
+    height, width = np.broadcast_to(pair, 2).tolist()
     return height if height == width else (height, width)
 
 
@@ -517,10 +511,11 @@ class _Summing(TorchFunctionMode):
 def _sum_pool(x: Tensor, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, **_) -> Tensor:
     """Add up the windows of F.max_pool2d, whose own gradient reaches a single pixel of each."""
     height, width = F.max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode).shape[-2:]
-    (top, left), stride, channels = _pair(padding), _pair(stride or kernel_size), x.shape[1]
-    x = F.pad(x, (left, left + stride[1], top, top + stride[0]))
-    ones = x.new_ones(channels, 1, *_pair(kernel_size))
-    return F.conv2d(x, ones, None, stride, 0, dilation, channels)[..., :height, :width]
+    stride, channels = stride or kernel_size, x.shape[1]
+    beyond = int(np.max(stride))  # what ceil_mode reaches at most
+    ones = x.new_ones(channels, 1, *np.broadcast_to(kernel_size, 2).tolist())
+    sums = F.conv2d(F.pad(x, (0, beyond, 0, beyond)), ones, None, stride, padding, dilation, channels)
+    return sums[..., :height, :width]
 
 
 def gradient_receptive_field(model: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> tuple[int, int]:
