@@ -14,7 +14,7 @@ map: the gate of squeeze-and-excitation (a pooled map multiplied back), the mome
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -70,7 +70,7 @@ class _Trace(TorchDispatchMode):
         one, zero = np.ones(2, int), np.zeros(2, int)
         self.maps = WeakTensorKeyDictionary()
         self.maps[image] = _Map(np.array(image.shape[-2:]), one, zero, zero)
-        self.rows: list[dict] = []
+        self.rows: list[tuple] = []  # values of COLUMNS
         self.running: list[tuple[str, nn.Module]] = []
         self.counted: dict[int, Tensor] = {}  # parameters so far, by address; held, so that it stays theirs
         self.done, self.keep, self.kept = 0, keep, None if keep else image
@@ -192,8 +192,7 @@ class _Trace(TorchDispatchMode):
         layer = ".".join(filter(None, [path, "" if _is_layer(module) else kind.lower().replace(" ", "_")]))
         window = (*map(_plain, (kernel, stride, dilation)), padding, groups)
         seen = map(_plain, (m.jump, m.rf, (m.first + m.last) / 2))
-        values = [layer, kind, *window, output, params, *seen, m.rows, channels_in]
-        self.rows.append(dict(zip(COLUMNS, values, strict=True)))
+        self.rows.append((layer, kind, *window, output, params, *seen, m.rows, channels_in))
         return replace(m, rows=(len(self.rows) - 1,))
 
     def place(self) -> str:
@@ -265,9 +264,7 @@ def _crop(trace: _Trace, name: str, given: dict, x: Tensor, m: _Map, out: Tensor
 
 
 def _permutation(trace: _Trace, name: str, given: dict, x: Tensor, m: _Map, out: Tensor) -> _Map:
-    order = given["dims"] if name == "permute" else [given["dim0"], given["dim1"], *HEIGHT_WIDTH]
-    *others, height, width = (_from_end(dim, x.ndim) for dim in order)
-    if (height, width) != HEIGHT_WIDTH or {*others} & {*HEIGHT_WIDTH}:
+    if (out.shape[-2:], out.stride()[-2:]) != (x.shape[-2:], x.stride()[-2:]):  # they are others in memory
         trace.refuse(name)
     return m
 
@@ -331,21 +328,16 @@ def _plain(pair: Pair) -> object:
 @contextmanager
 def _watched(model: nn.Module, trace: _Trace) -> Iterator[None]:
     """Evaluate the network with `trace` knowing which module runs; leave modes, hooks and generators as they were."""
-    modes = [(module, module.training) for module in model.modules()]
-    hooks = []
-    for path, module in model.named_modules():
-        hooks.append(module.register_forward_pre_hook(lambda *_, at=(path, module): trace.running.append(at)))
-        hooks.append(module.register_forward_hook(lambda *_: trace.running.pop() and None))
-    cuda = [tensor.device for tensor in trace.maps if tensor.is_cuda]
-    try:
-        with torch.random.fork_rng(cuda), trace:
-            model.eval()
-            yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, mode in modes:
-            module.training = mode
+    with ExitStack() as stack:
+        for path, module in model.named_modules():
+            stack.callback(setattr, module, "training", module.training)
+            at = path, module
+            stack.enter_context(module.register_forward_pre_hook(lambda *_, at=at: trace.running.append(at)))
+            stack.enter_context(module.register_forward_hook(lambda *_: trace.running.pop() and None))
+        stack.enter_context(torch.random.fork_rng([tensor.device for tensor in trace.maps if tensor.is_cuda]))
+        stack.enter_context(trace)
+        model.eval()
+        yield
 
 
 def _follow(model: nn.Module, image: Tensor, trace: _Trace) -> _Map:
@@ -405,22 +397,22 @@ def layer_table(model: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> pd
     trace = _Trace(image)
     with torch.no_grad():
         output = _follow(model, image, trace)
-    _name_global_pools(trace, output)
     table = pd.DataFrame(trace.rows, columns=COLUMNS)
     table.attrs = {"input_size": tuple(input_size), "output_rows": output.rows}
+    if output.unpooled:
+        _name_global_pools(table, trace.covering)
     return table
 
 
-def _name_global_pools(trace: _Trace, output: _Map) -> None:
+def _name_global_pools(table: pd.DataFrame, covering: set[int]) -> None:
     """Rename an AvgPool2d of a whole map if no window follows: at the head only is it global pooling."""
-    behind = [*output.rows] if output.unpooled else []
+    behind = [*table.attrs["output_rows"]]
     while behind:
-        number = behind.pop()
-        row = trace.rows[number]
-        if number in trace.covering:
-            row["kind"] = "global pool"
-        elif row["kernel"] == 1:
-            behind += [i for i in row["inputs"] if i >= 0]
+        row = behind.pop()
+        if row in covering:
+            table.loc[row, "kind"] = "global pool"
+        elif row >= 0 and table.kernel[row] == 1:
+            behind += table.inputs[row]
 
 
 def total(model: nn.Module, input_size: Sequence[int] = (3, 32, 32), with_pooling: bool = False) -> int:
@@ -570,9 +562,7 @@ def effective_receptive_field(model: nn.Module, images: Tensor, input_size: Sequ
     Effective Receptive Field in Deep Convolutional Neural Networks" (NIPS 2016), section 3.
     """
     if not isinstance(images, Tensor) or images.ndim != 4 or not len(images):
-        raise BadInput(
-            "An effective receptive field is measured on images; give a tensor (N, channels, height, width)."
-        )
+        raise BadInput("An effective receptive field needs images; give a tensor (N, channels, height, width).")
     black = _black(model, input_size or images.shape[1:]).requires_grad_() + 0
     made = _follow(model, black, _Trace(black)).made
     gradient, _ = _unit_gradient(model, images.to(black), made)
