@@ -3,9 +3,8 @@
 Along each axis a unit sees an interval of pixels, its window. A layer of kernel k, dilation d, stride s and
 leading padding p turns the first unit's window [first, last] into [first - p j, last + (d (k - 1) - p) j], and
 the jump j from one unit to the next into s j. So rf = last - first + 1 grows by d (k - 1) j; padding moves the
-window and does not widen it (Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural
-Networks", Distill 2019). Where branches meet, a unit sees the union of their windows: the largest, if all have
-one centre.
+window and does not widen it. Where branches meet, a unit sees the union of their windows. Source: Araujo, Norris
+and Sim, "Computing Receptive Fields of Convolutional Neural Networks" (Distill 2019).
 
 One forward pass is watched operation by operation, so functional calls and any control flow are followed, and
 what acts on positions in an unknown way is refused. Left out is what reaches a unit through a summary of a whole
@@ -100,16 +99,11 @@ class _Trace(TorchDispatchMode):
         """Return the map that `out` is, given the maps of the tensors that the operation has read."""
         positions = {dim for m in maps for dim in m.dims}
         if not positions and name in CONNECTED and len(maps) == 1 and out.ndim < 4:
-            (x,) = [tensor for tensor in _tensors(args) if tensor in self.maps]
-            weights = [tensor for tensor in _tensors(args) if tensor is not x]
-            channels = 1 if name == "convolution" else -1
-            output = (out.shape[channels], 1, 1)
-            return self.row("Linear", maps[0], output, x.shape[channels], params=self.parameters(*weights))
+            return self.connected(1 if name == "convolution" else -1, _tensors(args), maps[0], out)
         if not positions and (name != "convolution" or out.ndim != 4):
             return self.merged(name, maps, out)
-        schema = func._schema.arguments
-        given = {a.name: a.default_value for a in schema} | kwargs
-        given |= {a.name: value for a, value in zip(schema, args, strict=False)}
+        given = {a.name: a.default_value for a in func._schema.arguments} | kwargs
+        given |= {a.name: value for a, value in zip(func._schema.arguments, args, strict=False)}
         along = _from_end(given.get("dim", 0), out.ndim) if name in ALONG_ONE_DIMENSION else None
         if torch.Tag.pointwise in func.tags or name in PASSING or (along and along not in positions):
             found = self.merged(name, maps, out)
@@ -176,6 +170,12 @@ class _Trace(TorchDispatchMode):
         pooled = replace(m, size=np.ones(2, int), last=last, dims=(), unpooled=m.before_pooling())
         channels_in = x.shape[1:].numel() // int(m.size.prod())
         return self.row(kind, pooled, (out.shape[1:].numel(), 1, 1), channels_in, m.size)
+
+    def connected(self, dim: int, tensors: list[Tensor], m: _Map, out: Tensor) -> _Map:
+        """Write the row of a fully connected layer, whose channels lie along `dim`."""
+        (x,) = [tensor for tensor in tensors if tensor in self.maps]
+        params = self.parameters(*[tensor for tensor in tensors if tensor is not x])
+        return self.row("Linear", m, (out.shape[dim], 1, 1), x.shape[dim], params=params)
 
     def parameters(self, *tensors: Tensor | None) -> int:
         """Return how many numbers these hold that no earlier row has counted."""
@@ -511,9 +511,8 @@ def _sum_pool(x: Tensor, kernel_size, stride=None, padding=0, dilation=1, ceil_m
 def gradient_receptive_field(model: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> tuple[int, int]:
     """Measure what `total` computes, (height, width), by the pixels that the gradient of a central unit reaches.
 
-    A copy computes in double precision with positive weights and activations near zero, where all have a slope, on
-    an image in which the window ends. What the table leaves out is cut. Adaptive pooling to several units cannot be
-    measured so: its windows grow with the image.
+    A copy has positive weights, and activations near zero, where all have a slope. What the table leaves out is cut.
+    Adaptive pooling to several units cannot be measured so: its windows grow with the image.
     """
     window = _gradient_window(model, input_size)
     return tuple((window[1] - window[0] + 1).tolist())
