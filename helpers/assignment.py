@@ -5,6 +5,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Iterable
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -295,23 +296,20 @@ def load_object(target: str) -> object:
         raise BadInput(f"{target!r} is not of the form MODULE:NAME, such as my_network.py:Net.")
     module = _imported(place)
     try:
-        found = module
-        for part in name.split("."):
-            found = getattr(found, part)
+        return attrgetter(name)(module)
     except AttributeError:
         raise BadInput(f"{place} has no {name!r}. {nearest(name, [n for n in vars(module) if n[0] != '_'])}") from None
-    return found
 
 
 def _imported(place: str) -> object:
-    path = Path(place)
-    if place.endswith(".py") and not path.is_file():
+    path, in_file = Path(place), place.endswith(".py")
+    if in_file and not path.is_file():
         raise BadInput(f"There is no file {place}.")
-    if not place.endswith(".py") and (path.suffix == ".ipynb" or "/" in place):
+    if not in_file and (path.suffix == ".ipynb" or "/" in place):
         raise BadInput(f"{place} is neither a .py file nor the name of a module: give one of these.")
-    sys.path.insert(0, str(path.resolve().parent if place.endswith(".py") else Path.cwd()))
+    sys.path.insert(0, str(path.resolve().parent if in_file else Path.cwd()))
     try:
-        if not place.endswith(".py"):
+        if not in_file:
             return importlib.import_module(place)
         spec = importlib.util.spec_from_file_location(f"checked_{path.stem}", place)  # whatever it is called
         module = importlib.util.module_from_spec(spec)
