@@ -43,19 +43,15 @@ def check(model: nn.Module, recipe: Recipe | object | None = None, accuracy: flo
         rows += _augmentation(recipe)
     if accuracy is not None:
         rows.append(_accuracy(accuracy))
-    columns = ["constraint", "required", "actual", "passed", "remark"]
-    return pd.DataFrame([(*row[:3], bool(row[3]), row[4]) for row in rows], columns=columns)
+    return pd.DataFrame(rows, columns=["constraint", "required", "actual", "passed", "remark"])
 
 
 def told(table: pd.DataFrame) -> str:
     """Return the table as text, a line for each remark, and what was not checked."""
     shown = table[["constraint", "required", "actual"]].assign(passed=table.passed.map({True: "yes", False: "NO"}))
     remarks = [f"{row.constraint}: {row.remark}" for row in table.itertuples() if row.remark]
-    given = set(table.constraint)
-    missing = [
-        name for name, row in (("augmentation", "horizontal flip"), ("accuracy", "accuracy, %")) if row not in given
-    ]
-    if missing:
+    optional = {"augmentation": "horizontal flip", "accuracy": "accuracy, %"}
+    if missing := [name for name, row in optional.items() if row not in table.constraint.values]:
         remarks.append(f"Not checked, since not given: {', '.join(missing)}.")
     return "\n".join([shown.to_string(index=False), "", *remarks])
 
@@ -65,11 +61,7 @@ def _refuse_other_than_ten_logits(model: nn.Module) -> None:
     with torch.no_grad(), evaluating(model), torch.random.fork_rng():
         output = model(image)
     if not isinstance(output, torch.Tensor) or output.shape != (2, 10):
-        got = (
-            str(tuple(output.shape))
-            if isinstance(output, torch.Tensor)
-            else f"something of type {type(output).__name__}"
-        )
+        got = tuple(output.shape) if isinstance(output, torch.Tensor) else _kind(output)
         raise BadInput(f"The network gives {got} for two images; the challenge needs (2, 10), a logit per class.")
 
 
@@ -84,78 +76,72 @@ def _unregistered(model: nn.Module) -> str | None:
     return None
 
 
-# Rows are (constraint, required, actual, passed, remark); a passed one's remark is empty but for the receptive field's.
+def _row(constraint: str, required: str, actual: object, passed: object, advice: str) -> tuple:
+    return constraint, required, actual, bool(passed), "" if passed else advice
 
 
 def _size(model: nn.Module) -> list[tuple]:
     count, field, pooled = parameter_count(model), total(model), total(model, with_pooling=True)
-    few, wide = count < MOST_PARAMETERS, field > LEAST_FIELD
+    wide = field > LEAST_FIELD
     seen = f"With the global pooling counted in it is {pooled}."
     if not wide:
         seen += " Stride earlier, dilate, or add layers: what counts is the last feature map before the pooling."
     advice = f"Remove at least {count - MOST_PARAMETERS + 1:,}: narrow the last, widest layers or make them separable."
     return [
-        ("parameters", f"< {MOST_PARAMETERS:,}", count, few, "" if few else advice),
+        _row("parameters", f"< {MOST_PARAMETERS:,}", count, count < MOST_PARAMETERS, advice),
         ("receptive field", f"> {LEAST_FIELD}", field, wide, seen),
     ]
 
 
 def _layers(table: pd.DataFrame) -> list[tuple]:
-    convolutions = table[(table.kind == "Conv2d") & table.index.isin(_behind(table, table.attrs["output_rows"]))]
-    kernel, dilation = (
-        np.stack([np.broadcast_to(v, 2) for v in convolutions[c]] or [(0, 0)]) for c in ("kernel", "dilation")
-    )
-    wide = convolutions.kernel.map(np.max) > 1
-    dilated = int(((kernel > 1) & (dilation > 1)).any(1).sum())
-    depthwise = {
-        *convolutions.index[wide & (convolutions.groups > 1) & (convolutions.groups == convolutions.channels_in)]
-    }
-    pointwise = convolutions[~wide & (convolutions.groups == 1)]
+    convolutions = table[(table.kind == "Conv2d") & table.index.isin(_behind_output(table))]
+    dilations = zip(convolutions.kernel, convolutions.dilation, strict=True)
+    dilated = sum(bool(np.any(np.greater(kernel, 1) & np.greater(dilation, 1))) for kernel, dilation in dilations)
+    wide, groups = convolutions.kernel.map(np.max) > 1, convolutions.groups
+    depthwise = {*convolutions.index[wide & (groups > 1) & (groups == convolutions.channels_in)]}
+    pointwise = convolutions[~wide & (groups == 1)]
     pairs = sum(bool(depthwise & _convolutions_before(table, inputs)) for inputs in pointwise.inputs)
     pools = table.layer[table.kind.str.contains("max", case=False)].unique().tolist()
     return [
-        ("max-pooling", "none", len(pools), not pools,
-         _unless(not pools, f"Do without {', '.join(pools)}: a convolution of stride 2 shrinks a map, too.")),
-        ("depthwise-separable convolutions", ">= 1", pairs, pairs,
-         _unless(pairs, "Add a depthwise convolution (groups = its input channels) with a 1x1 convolution after it.")),
-        ("dilated convolutions", ">= 1", dilated, dilated,
-         _unless(dilated, "Give a convolution of kernel 3 dilation=2 and padding=2.")),
+        _row("max-pooling", "none", len(pools), not pools,
+             f"Do without {', '.join(pools)}: a convolution of stride 2 shrinks a map, too."),
+        _row("depthwise-separable convolutions", ">= 1", pairs, pairs,
+             "Add a depthwise convolution (groups = its input channels) with a 1x1 convolution after it."),
+        _row("dilated convolutions", ">= 1", dilated, dilated,
+             "Give a convolution of kernel 3 dilation=2 and padding=2."),
     ]  # fmt: skip
 
 
-def _behind(table: pd.DataFrame, rows: Iterable[int]) -> set[int]:
-    """Return the rows that feed these, however far back, themselves included: what else ran was thrown away."""
-    found, waiting = set(), [*rows]
-    while waiting:
-        if (row := waiting.pop()) >= 0 and row not in found:
-            found.add(row)
-            waiting += table.inputs[row]
+def _behind_output(table: pd.DataFrame) -> set[int]:
+    """Return the rows that feed the output, however far back: what else ran was thrown away."""
+    found = {*table.attrs["output_rows"]}
+    for row in reversed(table.index):
+        if row in found:
+            found.update(table.inputs[row])
     return found
 
 
 def _convolutions_before(table: pd.DataFrame, rows: Iterable[int]) -> set[int]:
     """Return the last convolutions before these inputs, looking through padding, crops and pooling."""
     found = set()
-    for row in (row for row in rows if row >= 0):
-        if table.kind[row] == "Conv2d":
+    for row in rows:
+        if row >= 0 and table.kind[row] == "Conv2d":
             found.add(row)
-        elif table.output[row][1:] != (1, 1):
+        elif row >= 0 and table.output[row][1:] != (1, 1):
             found |= _convolutions_before(table, table.inputs[row])
     return found
 
 
 def _head(table: pd.DataFrame) -> list[tuple]:
     """Walk from the logits back to the pooling: 1x1 convolutions of a single position are fully connected, too."""
-    walks = [_to_pooling(table, row) for row in table.attrs["output_rows"]]
-    hidden = max(max(depth for depth, _, _ in walks) - 1, 0)
-    connected = sorted({layer for _, layers, _ in walks for layer in layers})
-    unpooled = sorted({layer for _, _, ends in walks for layer in ends})
-    found = f"no: {', '.join(unpooled)}" if unpooled else "yes"
+    depths, layers, ends = zip(*(_to_pooling(table, row) for row in table.attrs["output_rows"]), strict=True)
+    hidden = max(*depths, 1) - 1
+    connected, unpooled = (", ".join(sorted(set().union(*names))) for names in (layers, ends))
     return [
-        ("global average pooling", "before the classifier", found, not unpooled,
-         _unless(not unpooled, "Put nn.AdaptiveAvgPool2d(1) between the last feature map and the classifier.")),
-        ("fully connected hidden layers", "none", hidden, hidden == 0,
-         _unless(hidden == 0, f"Leave out all but the last of {', '.join(connected)}.")),
+        _row("global average pooling", "before the classifier", f"no: {unpooled}" if unpooled else "yes", not unpooled,
+             "Put nn.AdaptiveAvgPool2d(1) between the last feature map and the classifier."),
+        _row("fully connected hidden layers", "none", hidden, hidden == 0,
+             f"Leave out all but the last of {connected}."),
     ]  # fmt: skip
 
 
@@ -163,19 +149,15 @@ def _to_pooling(table: pd.DataFrame, row: int) -> tuple[int, set[str], set[str]]
     """Return how many connected layers lie in a row from here back to the pooling, which, and where none is met."""
     if row < 0:
         return 0, set(), {"the image"}
-    kind, layer, single = table.kind[row], table.layer[row], table.output[row][1:] == (1, 1)
-    if kind == "global pool" and table.kernel[row] != 1:
-        return 0, set(), set()
-    if not single or (table.kernel[row] != 1 and kind != "flatten"):
-        return 0, set(), {layer}
-    walks = [_to_pooling(table, source) for source in table.inputs[row]]
-    depth, layers, ends = max(d for d, _, _ in walks), set().union(*(v for _, v, _ in walks)), set()
-    ends = {layer} if kind == "flatten" else ends.union(*(e for _, _, e in walks))
-    if kind in ("Linear", "Conv2d"):
-        return depth + 1, layers | {layer}, ends
+    kind, own = table.kind[row], {table.layer[row]}
+    if table.kernel[row] != 1 or table.output[row][1:] != (1, 1):
+        return 0, set(), set() if kind == "global pool" else own
+    depths, layers, ends = zip(*(_to_pooling(table, source) for source in table.inputs[row]), strict=True)
+    layers, ends = set().union(*layers), set().union(*ends)
     if kind == "global pool" and ends:  # of a map that convolutions have shrunk to a single position
         return 0, set(), set()
-    return depth, layers, ends
+    connected = own if kind in ("Linear", "Conv2d") else set()
+    return max(depths) + len(connected), layers | connected, ends
 
 
 def _augmentation(recipe: Recipe | object) -> list[tuple]:
