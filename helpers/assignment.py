@@ -167,8 +167,9 @@ def _augmentation(recipe: Recipe | object) -> list[tuple]:
     found = applied(augmentation(recipe.augmentation, recipe.mean, recipe.std) if named else recipe)
     flips = [p for transform, p in found if type(transform).__name__ == "HorizontalFlip"]
     moves = [p for transform, p in found if _shifts_scales_rotates(transform)]
+    transforms = [transform for transform, _ in found]
     holes = [
-        (_hole_problems(transform, [t for t, _ in found[:n]]), p, [t for t, _ in found[n + 1 :]])
+        (_hole_problems(transform, transforms[:n]), p, transforms[n + 1 :])
         for n, (transform, p) in enumerate(found)
         if type(transform).__name__ == "CoarseDropout"
     ]
@@ -178,18 +179,21 @@ def _augmentation(recipe: Recipe | object) -> list[tuple]:
         _firing("shift, scale, rotate", moves, "Add A.ShiftScaleRotate(p=0.5), with all three limits above 0."),
         _firing("coarse dropout", [p] if holes else [], "Add A.CoarseDropout with p=0.5."),
     ]
-    if holes:
-        actual = ", ".join(problems) or f"1 of {HOLE}x{HOLE}, the mean"
-        remark = (
-            f"Give num_holes_range=(1, 1), hole_height_range and hole_width_range=({HOLE}, {HOLE}), and as fill the "
-            "mean in the units of the image there: times 255 before Normalize. albumentations 2 ignores the old "
-            "max_holes, max_height and fill_value."
-        )
-        tinting = [type(t).__name__ for t in later if _recolours(t)]
-        tint = f"{', '.join(tinting)} after it changes the hole's colour, too; put it before." if tinting else ""
-        required = f"1 of {HOLE}x{HOLE}, the data set's mean"
-        rows.append(("hole of coarse dropout", required, actual, not problems, remark if problems else tint))
-    return rows
+    return [*rows, _hole(problems, later)] if holes else rows
+
+
+def _hole(problems: list[str], later: list) -> tuple:
+    remark = (
+        f"Give num_holes_range=(1, 1), hole_height_range and hole_width_range=({HOLE}, {HOLE}), and as fill the mean "
+        "in the units of the image there: times 255 before Normalize. albumentations 2 ignores the old max_holes, "
+        "max_height and fill_value."
+    )
+    tinting = ", ".join(type(transform).__name__ for transform in later if _recolours(transform))
+    if not problems:
+        remark = f"{tinting} after it changes the hole's colour, too; put it before." if tinting else ""
+    size = f"1 of {HOLE}x{HOLE}"
+    actual = ", ".join(problems) or f"{size}, the mean"
+    return "hole of coarse dropout", f"{size}, the data set's mean", actual, not problems, remark
 
 
 def _recolours(transform: object) -> bool:
@@ -199,9 +203,8 @@ def _recolours(transform: object) -> bool:
 
 def _firing(name: str, probabilities: list[float], advice: str) -> tuple:
     most = max(probabilities, default=0.0)
-    passed = most >= LEAST_PROBABILITY
     actual = f"p = {most:g}" if probabilities else "absent"
-    return name, f"p >= {LEAST_PROBABILITY}", actual, passed, _unless(passed, advice)
+    return _row(name, f"p >= {LEAST_PROBABILITY}", actual, most >= LEAST_PROBABILITY, advice)
 
 
 def _shifts_scales_rotates(transform: object) -> bool:
@@ -223,45 +226,35 @@ def _hole_problems(hole: object, earlier: list) -> list[str]:
         sides *= 32  # albumentations takes all four for shares of the image then
     if (sides.astype(int) != HOLE).any():
         problems.append("{:g} to {:g} by {:g} to {:g} pixels".format(*sides))
-    expected, tolerance = 255 * np.array(CIFAR10_MEAN), np.full(3, FILL_TOLERANCE, float)
-    for transform in earlier:  # what changes the units of the image
+    return problems + _fill_problems(hole.fill, earlier)
+
+
+def _fill_problems(fill: object, earlier: list) -> list[str]:
+    """Return in what the fill differs from the mean colour, in the units that earlier transforms give the image."""
+    bounds = np.array([[-FILL_TOLERANCE], [0], [FILL_TOLERANCE]]) + 255 * np.array(CIFAR10_MEAN)
+    for transform in earlier:
         if type(transform).__name__ == "ToFloat":
-            expected, tolerance = (v / (transform.max_value or 255) for v in (expected, tolerance))
-        elif type(transform).__name__ == "Normalize" and transform.normalization != "standard":
-            return [*problems, f"a fill in units of normalization={transform.normalization!r}"]
+            bounds = bounds / (transform.max_value or 255)
         elif type(transform).__name__ == "Normalize":
-            deviation = np.array(transform.std) * transform.max_pixel_value
-            expected = expected / deviation - np.array(transform.mean) / transform.std
-            tolerance = tolerance / deviation
+            if transform.normalization != "standard":
+                return [f"a fill in units of normalization={transform.normalization!r}"]
+            bounds = (bounds / transform.max_pixel_value - transform.mean) / transform.std
     try:
-        fill = np.asarray(hole.fill, float)
-        right = abs(fill - expected.mean()) <= tolerance.mean() if fill.ndim == 0 else abs(fill - expected) <= tolerance
+        colour = np.asarray(fill, float)
+        low, _, high = bounds if colour.ndim else bounds.mean(1)
+        right = ((low <= colour) & (colour <= high)).all()
     except (TypeError, ValueError):
-        return [*problems, f"fill {hole.fill!r}"]
-    if not np.all(right):
-        problems.append(f"fill {np.round(fill, 2).tolist()}, not {np.round(expected, 2).tolist()}")
-    return problems
+        return [f"fill {fill!r}"]
+    return [] if right else [f"fill {np.round(colour, 2).tolist()}, not {np.round(bounds[1], 2).tolist()}"]
 
 
 def _accuracy(accuracy: float) -> tuple:
-    try:
-        percent = float("nan") if isinstance(accuracy, (bool, str)) else float(accuracy)
-    except (TypeError, ValueError):
-        percent = float("nan")
+    is_number = hasattr(accuracy, "__float__") and not isinstance(accuracy, bool)
+    percent = float(accuracy) if is_number else float("nan")
     if not (percent == 0 or 1 < percent <= 100):
         raise BadInput(f"The accuracy is {accuracy!r}; give it in percent, such as 86.15.")
-    passed = percent >= LEAST_ACCURACY
-    return (
-        "accuracy, %",
-        f">= {LEAST_ACCURACY:g}",
-        accuracy,
-        passed,
-        _unless(passed, "Train longer, or change the recipe."),
-    )
-
-
-def _unless(passed: object, advice: str) -> str:
-    return "" if passed else advice
+    passed, advice = percent >= LEAST_ACCURACY, "Train longer, or change the recipe."
+    return _row("accuracy, %", f">= {LEAST_ACCURACY:g}", accuracy, passed, advice)
 
 
 # --- A student's own file -----------------------------------------------------------------------------------------
