@@ -81,18 +81,7 @@ def make_venv(venv):
     python = os.path.join(venv, "bin", "python")
     exact = ["--constraint", "constraints.txt"]
     run(base, "-m", "venv", "--clear", venv)
-    run(
-        python,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--retries",
-        "1",
-        *exact,
-        "uv",
-    )
+    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1", *exact, "uv")
     run(python, "-m", "uv", "pip", "install", "--python", python, *exact, "--editable", ".[test]")
 
 
