@@ -1,9 +1,7 @@
 """Images and labels in memory: CIFAR-10, a synthetic stand-in drawn by code, splits and statistics."""
 
 import os
-import pickle
 import socket
-import urllib.error
 import urllib.request
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -104,23 +102,16 @@ def statistics(images: np.ndarray) -> pd.DataFrame:
     `images` is uint8 (N, H, W, 3). Sums are exact integers: adding 51 million float32 values goes wrong in the
     seventh digit, and by how much depends on their order.
     """
-    if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0:
-        raise BadInput(f"statistics takes uint8 images (N, H, W, C), not {images.dtype} {images.shape}.")
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or len(images) == 0:
+        raise BadInput(f"statistics takes uint8 images (N, H, W, 3), not {images.dtype} {images.shape}.")
     levels = np.arange(256)
-    counts = np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[3])])
+    counts = np.stack([np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(3)])
     pixels = counts.sum(1)
     mean = counts @ levels / pixels
     var = counts @ levels**2 / pixels - mean**2
-    present = [np.flatnonzero(row) for row in counts]
-    table = {
-        "min": [row[0] / 255 for row in present],
-        "max": [row[-1] / 255 for row in present],
-        "mean": mean / 255,
-        "std": np.sqrt(var) / 255,
-        "var": var / 255**2,
-    }
-    names = ["red", "green", "blue"] if images.shape[3] == 3 else range(images.shape[3])
-    return pd.DataFrame(table, index=pd.Index(names, name="channel"))
+    low, high = np.transpose([np.flatnonzero(row)[[0, -1]] for row in counts])
+    table = {"min": low / 255, "max": high / 255, "mean": mean / 255, "std": np.sqrt(var) / 255, "var": var / 255**2}
+    return pd.DataFrame(table, index=pd.Index(["red", "green", "blue"], name="channel"))
 
 
 # --- CIFAR-10 on disk ---------------------------------------------------------------------------------------------
@@ -142,7 +133,7 @@ def _connection_error(url: str) -> str | None:
     """Return why the download's server cannot be reached within seconds, or None when it can."""
     try:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=CONNECT_TIMEOUT).close()
-    except (urllib.error.URLError, OSError) as error:
+    except OSError as error:  # URLError is one, and holds the reason
         return str(getattr(error, "reason", error))
     return None
 
@@ -171,25 +162,20 @@ def _existing(folder: Path, name: str) -> Path:
 
 
 def _read(folder: Path, train: bool) -> ImageSet:
-    """Read the batch files after checking every one, since torchvision's own error does not name the damaged one."""
+    """Read the batch files as torchvision does, which checks every one; name the damaged one, which it does not."""
     from torchvision.datasets.utils import check_integrity
 
     dataset = _dataset()
-    files = [*dataset.train_list, *dataset.test_list, [dataset.meta["filename"], dataset.meta["md5"]]]
-    for name, md5 in files:
-        path = folder / dataset.base_folder / name
-        if not check_integrity(path, md5):
-            what = "is damaged" if path.exists() else "is missing"
-            raise BadInput(f"{path} {what}: delete {path.parent} and download or copy CIFAR-10 again.")
-    batches = [
-        pickle.loads((folder / dataset.base_folder / name).read_bytes(), encoding="latin1")  # MD5 checked above
-        for name, _ in (dataset.train_list if train else dataset.test_list)
-    ]
-    meta = pickle.loads((folder / dataset.base_folder / dataset.meta["filename"]).read_bytes(), encoding="latin1")
-    planes = np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, 32, 32)
-    labels = np.concatenate([batch["labels"] for batch in batches]).astype(np.int64)
-    classes = tuple(meta[dataset.meta["key"]])
-    return ImageSet(np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels, classes, "cifar10")
+    try:
+        read = dataset(folder, train)
+    except RuntimeError:
+        files = [*dataset.train_list, *dataset.test_list, [dataset.meta["filename"], dataset.meta["md5"]]]
+        paths = {folder / dataset.base_folder / name: md5 for name, md5 in files}
+        damaged = next(path for path, md5 in paths.items() if not check_integrity(path, md5))
+        what = "is damaged" if damaged.exists() else "is missing"
+        raise BadInput(f"{damaged} {what}: delete {damaged.parent} and download or copy CIFAR-10 again.") from None
+    labels = np.array(read.targets, np.int64)
+    return ImageSet(np.ascontiguousarray(read.data), labels, tuple(read.classes), "cifar10")
 
 
 # --- The synthetic stand-in ---------------------------------------------------------------------------------------
