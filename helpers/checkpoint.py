@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,14 +37,14 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 @contextmanager
-def _saving(what: str, folder: Path) -> Iterator[None]:
+def _writing(folder: Path) -> Iterator[None]:
     """Raise BadInput when the disk refuses."""
     try:
         yield
     except OSError as error:
         raise BadInput(
-            f"{what} could not be saved in {folder} ({error.strerror or error}): mend that and run again; "
-            "what was saved before is sound."
+            f"{folder} cannot be written to ({error.strerror or error}): mend that or choose another folder, and run "
+            "again; what was saved before is sound."
         ) from error
 
 
@@ -72,41 +71,33 @@ class RunDirectory:
         self.sessions: list[dict] = []
 
     def __enter__(self) -> "RunDirectory":
-        try:
+        with _writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock = FileLock(self.path / ".lock", timeout=0)  # the system's own lock: it dies with its process
-            self.lock.acquire()
             try:
+                self.lock.acquire()
                 self._claim()
+            except Timeout:
+                raise BadInput(f"Another process trains in {self.path}: wait, or choose another folder.") from None
             except BaseException:
                 self.lock.release()
                 raise
-        except Timeout:
-            raise BadInput(
-                f"Another process trains in {self.path}: wait for its end, or choose another folder."
-            ) from None
-        except OSError as error:
-            raise BadInput(
-                f"{self.path} cannot be written to ({error.strerror or error}): choose another folder."
-            ) from error
         return self
 
     def __exit__(self, *error) -> None:
         self.lock.release()
 
     def _claim(self) -> None:
+        path = self.path / CONFIG
         for stale in self.path.glob(".*.partial"):  # of a process that was killed while it wrote
             stale.unlink()
         if not self.resume:
-            result, log, config = (self.path / name for name in (WEIGHTS, LOG, CONFIG))
-            for old in [result, log, *self.checkpoints(), config]:  # the config last: it says whose the others are
+            # The config goes last, since it says whose the others are.
+            for old in [self.path / WEIGHTS, self.path / LOG, *self.checkpoints(), path]:
                 old.unlink(missing_ok=True)
-        path = self.path / CONFIG
         if not path.exists():
             if self.checkpoints():
-                raise BadInput(
-                    f"{path} is missing, so whose checkpoints these are cannot be told: choose another folder."
-                )
+                raise BadInput(f"{path} is missing, which says whose checkpoints these are: choose another folder.")
             return self._write_config()
         try:
             theirs, self.sessions = map(json.loads(path.read_text()).__getitem__, ("run", "sessions"))
@@ -125,7 +116,7 @@ class RunDirectory:
         """Note that the run goes on; return what of code, machine and versions is another than the last time."""
         last = self.sessions[-1] if self.sessions else session
         self.sessions.append(session)
-        with _saving("The run's description", self.path):
+        with _writing(self.path):
             self._write_config()
         return [name for name, value in session.items() if name != "from_step" and last.get(name) != value]
 
@@ -139,7 +130,7 @@ class RunDirectory:
         torch.save(state, buffer)
         content = buffer.getvalue()
         path = self.path / f"step-{step:09d}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
-        with _saving("The state", self.path):
+        with _writing(self.path):
             write_atomically(path, lambda partial: partial.write_bytes(content))
             for old in [other for other in self.checkpoints() if other != path][KEPT - 1 :]:
                 old.unlink()
@@ -149,36 +140,31 @@ class RunDirectory:
 
         Raises BadInput when all are damaged. Nothing in a file is executed, whatever it holds.
         """
-        damaged = []
-        for path in self.checkpoints():
+        found = self.checkpoints()
+        for place, path in enumerate(found):
             try:
                 state = _read(path)
-            except ValueError as error:
+            except (OSError, ValueError) as error:  # the disk's way, and ours, to say so
                 log(f"{path} is damaged ({error})")
-                damaged.append(path)
                 continue
-            for other in damaged:
-                other.rename(other.with_suffix(".damaged"))  # or it would count as one of the newest
+            for damaged in found[:place]:
+                damaged.rename(damaged.with_suffix(".damaged"))  # or it would count as one of the newest
             return state
-        if damaged:
+        if found:
             raise BadInput(f"Every checkpoint in {self.path} is damaged: delete the folder to train from the start.")
         return None
 
     def write_log(self, lines: list[str]) -> None:
         """Write the whole log, so that it never disagrees with the state; raises BadInput when the disk refuses."""
         text = "".join(f"{line}\n" for line in lines)
-        with _saving("The log", self.path):
+        with _writing(self.path):
             write_atomically(self.path / LOG, lambda partial: partial.write_text(text))
 
 
 def _read(path: Path) -> dict:
-    """Return a checkpoint's state; raises ValueError for one that its digest or torch finds damaged."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:  # a disk's way to say that it is damaged
-        raise ValueError(error.strerror) from error
-    named = re.fullmatch(r"step-\d+-([0-9a-f]{16})\.pt", path.name)
-    if not named or hashlib.sha256(content).hexdigest()[:16] != named[1]:
+    """Return a checkpoint's state; raises OSError or ValueError when the disk, its digest or torch finds damage."""
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest()[:16] != path.stem.rpartition("-")[2]:
         raise ValueError("its digest is another one")
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -192,10 +178,9 @@ def save_weights(run_dir: Path, model: nn.Module, metadata: dict) -> None:
     Raises BadInput when the disk refuses.
     """
     tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-    content = save(
-        tensors, {"workbook": json.dumps({**metadata, "digest": _digest(tensors)})}
-    )  # save_file has partial files and errors of its own
-    with _saving("The weights", run_dir):
+    described = json.dumps({**metadata, "digest": _digest(tensors)})
+    content = save(tensors, {"workbook": described})  # save_file has partial files and errors of its own
+    with _writing(run_dir):
         write_atomically(run_dir / WEIGHTS, lambda partial: partial.write_bytes(content))
 
 
