@@ -1,11 +1,12 @@
 """The notebooks, their parameters, and the profiles that set them, checked before a notebook runs."""
 
 import ast
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import nbformat
 import yaml
+from nbformat import NotebookNode
 
 from helpers.errors import BadInput, nearest
 
@@ -32,14 +33,19 @@ def notebook_named(name: str) -> str:
     raise BadInput(f"There is no notebook {name!r}. {nearest(name, notebooks())}")
 
 
+def tagged(notebook: NotebookNode, tag: str, name: str = "A notebook") -> NotebookNode:
+    """Return the notebook's one cell with this tag."""
+    cells = [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise BadInput(f"{name} has {len(cells)} cells tagged {tag!r}; tag exactly one.")
+    return cells[0]
+
+
 def parameters(path: Path) -> dict[str, Value]:
     """Return the names and literals in the notebook's cell tagged `parameters`."""
-    cells = json.loads(path.read_text("utf-8"))["cells"]
-    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
-    if len(tagged) != 1:
-        raise BadInput(f"{path.name} has {len(tagged)} cells tagged 'parameters'; tag exactly one.")
+    cell = tagged(nbformat.read(path, 4), "parameters", path.name)
     try:
-        lines = ast.parse("".join(tagged[0]["source"])).body
+        lines = ast.parse(cell.source).body
         return {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
     except (SyntaxError, ValueError, AttributeError) as error:
         raise BadInput(f"The parameters of {path.name} are not lines of NAME = literal: {error}.") from error

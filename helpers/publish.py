@@ -10,7 +10,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from helpers.errors import BadInput
-from helpers.profiles import ROOT, notebooks
+from helpers.profiles import ROOT, notebooks, tagged
 
 GITHUB = "https://github.com/"
 COLAB = "https://colab.research.google.com"
@@ -20,14 +20,6 @@ METADATA = {
 }
 # Two or more names after slashes, or a drive's letter, at a word's start: no URL, no ratio, no HTML tag.
 ABSOLUTE_PATH = re.compile(r"""(?:^|[\s'"(=\[])((?:/[\w.+-]+){2,}|[A-Za-z]:\\\w+)""", re.MULTILINE)
-
-
-def tagged(notebook: NotebookNode, tag: str) -> NotebookNode:
-    """Return the notebook's one cell with this tag."""
-    cells = [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
-    if len(cells) != 1:
-        raise BadInput(f"A notebook has {len(cells)} cells tagged {tag!r}; tag exactly one.")
-    return cells[0]
 
 
 # --- render -------------------------------------------------------------------------------------------------
@@ -46,8 +38,7 @@ def render(run: str | Path | None = None) -> None:
             f"{folder.name} is a run of the profile {summary['profile']!r} on {summary['data_source']} data; "
             "only full runs on CIFAR-10 are rendered: make one with `make full`."
         )
-    executed = {stem: nbformat.read(folder / f"{stem}.ipynb", 4) for stem in summary["notebooks"]}
-    rendered = {stem: _with_outputs(stem, notebook) for stem, notebook in executed.items()}
+    rendered = {stem: _with_outputs(stem, nbformat.read(folder / f"{stem}.ipynb", 4)) for stem in summary["notebooks"]}
     for stem, notebook in rendered.items():
         nbformat.write(notebook, notebooks()[stem])
     for pattern, target in (("images/*.png", "images"), ("results/*.*", "notebooks/results")):
@@ -66,10 +57,14 @@ def _newest_full_run() -> Path:
 
 
 def _summary(folder: Path) -> dict:
+    return _json(folder / "summary.json", "is missing or damaged, so this is no finished run: run it again")
+
+
+def _json(path: Path, problem: str) -> dict:
     try:
-        return json.loads((folder / "summary.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        raise BadInput(f"{folder} is no finished run, since it has no summary.json: run it again.") from None
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} {problem} ({error}).") from None
 
 
 def _with_outputs(stem: str, executed: NotebookNode) -> NotebookNode:
@@ -90,16 +85,13 @@ def output_problems(cell: NotebookNode) -> list[str]:
     """Return what must not stand in a committed output: error, stderr, progress bar, absolute path."""
     problems = []
     for output in cell.outputs:
-        texts = [
-            output.get("text", ""),
-            *(v for k, v in output.get("data", {}).items() if k.startswith("text/")),
-        ]
-        text = "\n".join(texts)
+        data = output.get("data", {})
+        text = "\n".join([output.get("text", ""), *(data[kind] for kind in data if kind.startswith("text/"))])
         if output.output_type == "error":
             problems.append(f"the error {output.ename}")
         if output.get("name") == "stderr":
             problems.append(f"a warning or a message on stderr ({text.strip()[:80]!r})")
-        if "widget-view" in str(list(output.get("data", {}))) or re.search(r"\d+%\|", text):
+        if "widget-view" in str(list(data)) or re.search(r"\d+%\|", text):
             problems.append("a progress bar")
         problems += [f"the absolute path {path!r}" for path in ABSOLUTE_PATH.findall(text)]
     return problems
@@ -116,9 +108,9 @@ def links(repository: str | None = None) -> None:
         raise BadInput(f"{new!r} is no repository on GitHub; give OWNER/REPO.")
     linked = {stem: nbformat.read(path, 4) for stem, path in notebooks().items()}
     for stem, notebook in linked.items():
-        title = tagged(notebook, "title")
+        title = tagged(notebook, "title", stem)
         title.source = title_cell(title.source, stem, list(linked), new, version)
-        tagged(notebook, "bootstrap").source = bootstrap_cell(new, version)
+        tagged(notebook, "bootstrap", stem).source = bootstrap_cell(new, version)
     for stem, notebook in linked.items():
         nbformat.write(notebook, notebooks()[stem])
     for path in (ROOT / "README.md", ROOT / "pyproject.toml"):
@@ -143,12 +135,12 @@ def title_cell(source: str, stem: str, stems: list[str], repository: str, versio
     def colab(other: str) -> str:
         return f"{COLAB}/github/{repository}/blob/v{version}/notebooks/{other}.ipynb"
 
-    def neighbour(word: str, other: str) -> str:
-        return f"{word}: [{other.replace('_', ' ')}]({other}.ipynb) ([Colab]({colab(other)}))"
-
     place = stems.index(stem)
-    neighbours = [neighbour("Previous", other) for other in stems[:place][-1:]]
-    neighbours += [neighbour("Next", other) for other in stems[place + 1 :][:1]]
+    neighbours = [
+        f"{word}: [{other.replace('_', ' ')}]({other}.ipynb) ([Colab]({colab(other)}))"
+        for word, others in (("Previous", stems[:place][-1:]), ("Next", stems[place + 1 :][:1]))
+        for other in others
+    ]
     badge = f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({colab(stem)})"
     return "\n\n".join([source.split("\n")[0], badge, " · ".join(neighbours)])
 
@@ -174,18 +166,12 @@ def readme() -> None:
 
 def with_results(text: str) -> str:
     """Return the README with its table of results as the files in notebooks/results/ give it."""
-    records = [_record(path) for path in sorted((ROOT / "notebooks" / "results").glob("*.json"))]
+    problem = "is damaged: restore it from git or train again"
+    records = [_json(path, problem) for path in sorted((ROOT / "notebooks" / "results").glob("*.json"))]
     marked = re.compile("(<!-- results -->\n).*(<!-- /results -->)", re.DOTALL)
     if not marked.search(text):
         raise BadInput("README.md has no lines <!-- results --> and <!-- /results -->: put them around the table.")
     return marked.sub(lambda found: found[1] + results_table(records) + found[2], text)
-
-
-def _record(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise BadInput(f"{path} is damaged ({error}): restore it from git or train again.") from None
 
 
 def results_table(records: list[dict]) -> str:
