@@ -92,15 +92,15 @@ def _load_data(chosen: dict[str, dict[str, Value]]) -> str:
     """
     if os.environ.get("CIFAR10_ROOT"):
         os.environ["CIFAR10_ROOT"] = os.path.abspath(os.environ["CIFAR10_ROOT"])
+    with_data = [values for values in chosen.values() if "DATA" in values]
     roots, sources = {}, set()
-    for root in {values["DATA"] for values in chosen.values() if "DATA" in values}:
+    for root in {values["DATA"] for values in with_data}:
         path = root if root in ("auto", "cifar10", "synthetic") else os.path.abspath(root)
         source = load_cifar10(path).source
         roots[root] = "synthetic" if source == "synthetic" else path
         sources.add(source)
-    for values in chosen.values():
-        if "DATA" in values:
-            values["DATA"] = roots[values["DATA"]]
+    for values in with_data:
+        values["DATA"] = roots[values["DATA"]]
     return " and ".join(sorted(sources)) or "none"
 
 
@@ -209,12 +209,11 @@ def verify() -> int:
     Raises BadInput when a notebook has no output that would be compared.
     """
     first = run("quick")
-    for stem in notebooks():
-        if not compared_cells(nbformat.read(first / f"{stem}.ipynb", 4)):
-            raise BadInput(f"{stem} has no output that is compared: print one in a cell without an ignore tag.")
     second = first.with_name(f"{first.name}-again")
     second.mkdir()
     for stem in notebooks():
+        if not compared_cells(nbformat.read(first / f"{stem}.ipynb", 4)):
+            raise BadInput(f"{stem} has no output that is compared: print one in a cell without an ignore tag.")
         shutil.copy(first / f"{stem}.ipynb", second)
     return _nbval(second)
 
