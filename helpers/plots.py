@@ -11,6 +11,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 CHANNEL_COLOURS = ("#c0392b", "#27ae60", "#2c5fb3")
+DASHED = {"color": "black", "linestyle": "--", "linewidth": 1.2}
 
 
 def _figure(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -19,7 +20,8 @@ def _figure(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     @wraps(draw)
     def styled(*args, **kwargs) -> Figure:
         style = sns.axes_style("whitegrid") | sns.plotting_context("notebook", font_scale=1.15)
-        with plt.rc_context(style | {"figure.dpi": 90, "savefig.dpi": 90, "axes.titlelocation": "left"}):
+        style |= {"figure.constrained_layout.use": True, "axes.titlelocation": "left"}
+        with plt.rc_context(style | {"figure.dpi": 90, "savefig.dpi": 90}):
             figure = draw(*args, **kwargs)
             figure.canvas.draw()  # lays the figure out while the style holds
         plt.close(figure)
@@ -39,25 +41,23 @@ def image_grid(
     images: Sequence[np.ndarray],
     columns: int,
     title: str,
-    captions: Sequence[str] | None = None,
-    row_labels: Sequence[str] | None = None,
+    captions: Sequence[str] = (),
+    row_labels: Sequence[str] = (),
     side: float = 0.9,
 ) -> Figure:
     """Draw images (H, W, 3), uint8 or float in [0, 1], row by row; `side` is each one's size in inches."""
     rows = -(-len(images) // columns)
-    height = side * (1.35 if captions else 1.05)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(columns * side * 1.05 + (1.3 if row_labels else 0), rows * height + 0.7),
-        squeeze=False, layout="constrained",
-    )  # fmt: skip
-    for place, axis in enumerate(axes.flat):
+    width, height = side * 1.05, side * (1.35 if captions else 1.05)
+    size = columns * width + (1.3 if row_labels else 0), rows * height + 0.7
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         sns.despine(ax=axis, left=True, bottom=True)
-        if place < len(images):
-            axis.imshow(images[place], interpolation="nearest")
-        if captions is not None and place < len(images):
-            axis.set_title(captions[place], fontsize=10, loc="center")
-    for axis, label in zip(axes[:, 0], row_labels or [], strict=False):
+    for axis, image in zip(axes.flat, images, strict=False):
+        axis.imshow(image, interpolation="nearest")
+    for axis, caption in zip(axes.flat, captions, strict=False):
+        axis.set_title(caption, fontsize=10, loc="center")
+    for axis, label in zip(axes[:, 0], row_labels, strict=False):
         axis.set_ylabel(label, rotation=0, ha="right", va="center")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
@@ -66,7 +66,7 @@ def image_grid(
 @_figure
 def class_balance(counts: pd.DataFrame, title: str) -> Figure:
     """Draw images per class (rows) in each split (columns)."""
-    figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
+    figure, axis = plt.subplots(figsize=(8, 4))
     counts.plot.barh(ax=axis, width=0.8, legend=False, color=["#34495e", "#95a5a6", "#d9a441"][: counts.shape[1]])
     axis.invert_yaxis()
     axis.set(xlabel="images", ylabel="", title=title)
@@ -78,7 +78,7 @@ def class_balance(counts: pd.DataFrame, title: str) -> Figure:
 @_figure
 def channel_histograms(images: np.ndarray, title: str) -> Figure:
     """Draw the share of pixels at each of 64 brightnesses, a curve per channel, with its mean dashed."""
-    figure, axis = plt.subplots(figsize=(8, 3.8), layout="constrained")
+    figure, axis = plt.subplots(figsize=(8, 3.8))
     for channel, (name, colour) in enumerate(zip(("red", "green", "blue"), CHANNEL_COLOURS, strict=True)):
         values = images[..., channel].ravel()
         share = np.bincount(values // 4, minlength=64) / len(values) * 100
@@ -97,14 +97,12 @@ def visualise(images: Sequence[np.ndarray], draws: Sequence[Sequence[np.ndarray]
 
 
 @_figure
-def receptive_field_growth(
-    tables: dict[str, pd.DataFrame], title: str, image_side: int = 32, limit: int | None = None
-) -> Figure:
+def receptive_field_growth(tables: dict[str, pd.DataFrame], title: str, limit: int | None = None) -> Figure:
     """Draw the receptive field after each layer of each table, and the image's side.
 
     Where a table has a column `unproductive`, a layer marked there is drawn hollow. `limit` is a line to be above.
     """
-    figure, axis = plt.subplots(figsize=(9, 4.6), layout="constrained")
+    figure, axis = plt.subplots(figsize=(9, 4.6))
     for name, table in tables.items():
         place = np.arange(1, len(table) + 1)
         (line,) = axis.step(place, table.rf, where="mid", linewidth=2, label=name)
@@ -113,7 +111,7 @@ def receptive_field_growth(
         axis.plot(place[hollow], table.rf[hollow], "o", color=line.get_color(), markerfacecolor="white")
     if any("unproductive" in table for table in tables.values()):
         axis.plot([], [], "o", color="grey", markerfacecolor="white", label="its input sees the image")
-    axis.axhline(image_side, color="black", linestyle="--", linewidth=1.2, label=f"image side, {image_side} px")
+    axis.axhline(32, **DASHED, label="image side, 32 px")
     if limit is not None:
         axis.axhline(limit, color="black", linestyle=":", linewidth=1.5, label=f"the challenge's {limit} px")
     axis.set(xlabel="convolution or pooling layer", ylabel="receptive field, pixels", title=title, ylim=(0, None))
@@ -125,12 +123,11 @@ def receptive_field_growth(
 @_figure
 def sees_and_uses(table: pd.DataFrame, title: str) -> Figure:
     """Draw for each network (row) what it could see and what it uses: columns theoretical and effective, in pixels."""
-    figure, axis = plt.subplots(figsize=(8, 0.6 * len(table) + 1.6), layout="constrained")
-    place = np.arange(len(table))
-    axis.barh(place, table.theoretical, color="#bdc9e1", label="theoretical receptive field")
-    axis.barh(place, table.effective, height=0.4, color="#2c5fb3", label="effective diameter")
-    axis.axvline(32, color="black", linestyle="--", linewidth=1.2, label="image side, 32 px")
-    axis.set(yticks=place, yticklabels=table.index, xlabel="pixels", title=title)
+    figure, axis = plt.subplots(figsize=(8, 0.6 * len(table) + 1.6))
+    axis.barh(table.index, table.theoretical, color="#bdc9e1", label="theoretical receptive field")
+    axis.barh(table.index, table.effective, height=0.4, color="#2c5fb3", label="effective diameter")
+    axis.axvline(32, **DASHED, label="image side, 32 px")
+    axis.set(xlabel="pixels", title=title)
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
     figure.legend(loc="outside lower right", ncols=3)
@@ -140,14 +137,13 @@ def sees_and_uses(table: pd.DataFrame, title: str) -> Figure:
 @_figure
 def receptive_field_on_image(image: np.ndarray, sizes: dict[str, int], title: str) -> Figure:
     """Draw squares of these sizes in pixels around the centre of the image."""
-    figure, axis = plt.subplots(figsize=(8, 6), layout="constrained")
+    figure, axis = plt.subplots(figsize=(8, 6))
     height, width = image.shape[:2]
     axis.imshow(image, interpolation="nearest")
     for (name, size), colour in zip(sizes.items(), sns.color_palette("bright"), strict=False):
         corner = (width - 1 - size) / 2, (height - 1 - size) / 2
-        axis.add_patch(
-            plt.Rectangle(corner, size, size, fill=False, linewidth=2.5, color=colour, label=f"{name}: {size}")
-        )
+        drawn = {"fill": False, "linewidth": 2.5, "color": colour, "label": f"{name}: {size}"}
+        axis.add_patch(plt.Rectangle(corner, size, size, **drawn))
     reach = max([width, height, *sizes.values()]) / 2 + 2
     axis.set(xlim=(width / 2 - reach, width / 2 + reach), ylim=(height / 2 + reach, height / 2 - reach))
     axis.set(xlabel="pixels", ylabel="pixels", title=title)
@@ -159,7 +155,7 @@ def receptive_field_on_image(image: np.ndarray, sizes: dict[str, int], title: st
 @_figure
 def heat_maps(maps: dict[str, np.ndarray], title: str, label: str) -> Figure:
     """Draw arrays (H, W) side by side, each scaled to its own largest value."""
-    figure, axes = plt.subplots(1, len(maps), figsize=(3.6 * len(maps) + 0.6, 4.1), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(1, len(maps), figsize=(3.6 * len(maps) + 0.6, 4.1), squeeze=False)
     for axis, (name, values) in zip(axes.flat, maps.items(), strict=True):
         drawn = axis.imshow(values / values.max(), cmap="magma", interpolation="nearest", vmin=0, vmax=1)
         axis.set_title(name, fontsize=12)
@@ -173,10 +169,9 @@ def heat_maps(maps: dict[str, np.ndarray], title: str, label: str) -> Figure:
 @_figure
 def training_curves(table: pd.DataFrame, title: str) -> Figure:
     """Draw loss, accuracy, their gap and the learning rate of a History table over its epochs."""
-    figure, axes = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
+    figure, axes = plt.subplots(2, 2, figsize=(10, 7))
     axes = axes.flat
-    panels = (("loss", "cross-entropy, nats"), ("accuracy", "accuracy, %"))
-    for axis, (kind, label) in zip(axes, panels, strict=False):
+    for axis, kind, label in ((axes[0], "loss", "cross-entropy, nats"), (axes[1], "accuracy", "accuracy, %")):
         for part, name in (("train", "training (augmented)"), ("val", "hold-out")):
             if f"{part}_{kind}" in table:
                 axis.plot(table.index, table[f"{part}_{kind}"], marker="o", label=name)
@@ -184,7 +179,7 @@ def training_curves(table: pd.DataFrame, title: str) -> Figure:
         axis.legend()
     if "val_accuracy" in table:
         axes[2].plot(table.index, table.train_accuracy - table.val_accuracy, marker="o", color="#8e44ad")
-        axes[2].axhline(0, color="black", linestyle="--", linewidth=1.2)
+        axes[2].axhline(0, **DASHED)
     axes[2].set(xlabel="epoch", ylabel="training minus hold-out, points")
     axes[3].plot(table.index, table.lr, marker="o", color="#7f8c8d")
     axes[3].set(xlabel="epoch", ylabel="learning rate at its end")
@@ -197,7 +192,7 @@ def training_curves(table: pd.DataFrame, title: str) -> Figure:
 @_figure
 def schedule(rates: Sequence[float], title: str) -> Figure:
     """Draw the learning rate of every step."""
-    figure, axis = plt.subplots(figsize=(8, 3.2), layout="constrained")
+    figure, axis = plt.subplots(figsize=(8, 3.2))
     axis.plot(np.arange(1, len(rates) + 1), rates, linewidth=2)
     axis.set(xlabel="step", ylabel="learning rate", title=title)
     return figure
@@ -206,10 +201,10 @@ def schedule(rates: Sequence[float], title: str) -> Figure:
 @_figure
 def differences(table: pd.DataFrame, title: str) -> Figure:
     """Draw each variant's (row's) difference from the base with its interval: columns mean, low and high, in points."""
-    figure, axis = plt.subplots(figsize=(8, 0.42 * len(table) + 1.8), layout="constrained")
+    figure, axis = plt.subplots(figsize=(8, 0.42 * len(table) + 1.8))
     sides = np.array([table["mean"] - table.low, table.high - table["mean"]])
     axis.errorbar(table["mean"], table.index, xerr=sides, fmt="o", color="#2c5fb3", capsize=4, linewidth=2)
-    axis.axvline(0, color="black", linestyle="--", linewidth=1.2)
+    axis.axvline(0, **DASHED)
     axis.invert_yaxis()
     axis.set(xlabel="accuracy on the hold-out minus the base's, points", title=title)
     return figure
@@ -218,14 +213,11 @@ def differences(table: pd.DataFrame, title: str) -> Figure:
 @_figure
 def cost_and_accuracy(table: pd.DataFrame, title: str) -> Figure:
     """Draw each variant (row) at its cost: columns time (base = 1), accuracy (percent) and spread (points)."""
-    figure, axis = plt.subplots(figsize=(8.4, 5), layout="constrained")
+    figure, axis = plt.subplots(figsize=(8.4, 5))
     axis.errorbar(table.time, table.accuracy, table.spread, fmt="o", color="#2c5fb3", capsize=3, alpha=0.8)
     for name, row in table.iterrows():
-        left = row.time < 1  # names on either side of the base's time keep clear of each other
-        axis.annotate(
-            name, (row.time, row.accuracy), (-7 if left else 7, 4), textcoords="offset points", fontsize=10,
-            ha="right" if left else "left",
-        )  # fmt: skip
+        shift, side = (-7, "right") if row.time < 1 else (7, "left")  # on either side of the base's time, clear of it
+        axis.annotate(name, (row.time, row.accuracy), (shift, 4), textcoords="offset points", fontsize=10, ha=side)
     axis.margins(x=0.3)
     axis.set(xlabel="training time for an image, base = 1", ylabel="accuracy on the hold-out, %", title=title)
     return figure
@@ -235,10 +227,10 @@ def cost_and_accuracy(table: pd.DataFrame, title: str) -> Figure:
 def class_accuracy(table: pd.DataFrame, title: str) -> Figure:
     """Draw each class's accuracy in percent, the best first, and the mean as a line."""
     table = table.sort_values("accuracy", ascending=False)
-    figure, axis = plt.subplots(figsize=(8, 4.4), layout="constrained")
+    figure, axis = plt.subplots(figsize=(8, 4.4))
     bars = axis.barh(table.index, table.accuracy, color="#2c5fb3")
     axis.bar_label(bars, fmt="%.1f", padding=3)
-    axis.axvline(table.accuracy.mean(), color="black", linestyle="--", linewidth=1.2, label="mean of the classes")
+    axis.axvline(table.accuracy.mean(), **DASHED, label="mean of the classes")
     axis.invert_yaxis()
     axis.set(xlabel="correct of all of the class, %", title=title, xlim=(0, 108))
     figure.legend(loc="outside lower right")
@@ -249,7 +241,7 @@ def class_accuracy(table: pd.DataFrame, title: str) -> Figure:
 @_figure
 def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> Figure:
     """Draw the confusion matrix in percent of each true class; correct ones on the diagonal."""
-    figure, axis = plt.subplots(figsize=(8.4, 7), layout="constrained")
+    figure, axis = plt.subplots(figsize=(8.4, 7))
     percent = 100 * matrix / matrix.sum(1, keepdims=True)
     sns.heatmap(
         percent, annot=True, fmt=".0f", cmap="Blues", vmin=0, vmax=100, square=True, ax=axis,
