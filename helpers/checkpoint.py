@@ -17,7 +17,6 @@ from torch import nn
 from helpers.errors import BadInput
 
 CONFIG, LOG, WEIGHTS = "config.json", "log.txt", "model.safetensors"
-CHECKPOINTS = "step-*.pt"  # step-<steps done>-<digest>.pt
 ANEW = "start again (resume=False, on the command line --anew)"
 KEPT = 2  # the newest, and the one before in case the disk damages it
 
@@ -122,7 +121,7 @@ class RunDirectory:
 
     def checkpoints(self) -> list[Path]:
         """Return the checkpoints, the newest first."""
-        return sorted(self.path.glob(CHECKPOINTS), reverse=True)
+        return sorted(self.path.glob("step-*.pt"), reverse=True)  # step-<steps done>-<digest>.pt
 
     def save(self, state: dict, step: int) -> None:
         """Write the state, plain tensors and values, as the newest checkpoint; raises BadInput when the disk does."""
@@ -173,10 +172,7 @@ def _read(path: Path) -> dict:
 
 
 def save_weights(run_dir: Path, model: nn.Module, metadata: dict) -> None:
-    """Write the trained network's weights as safetensors, with the metadata as JSON in its header.
-
-    Raises BadInput when the disk refuses.
-    """
+    """Write the weights as safetensors, with the metadata as JSON in its header; raises BadInput as `save` does."""
     tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
     described = json.dumps({**metadata, "digest": _digest(tensors)})
     content = save(tensors, {"workbook": described})  # save_file has partial files and errors of its own
