@@ -31,6 +31,7 @@ RUNS = ROOT / "runs"
 SUMMARY = "summary.json"  # written last: a folder without it is no whole run
 KERNEL_LOG = "kernels.log"  # what kernels write to their terminal, such as why one crashed
 CELL_TIMEOUT = 1200  # seconds after which nbval gives a cell up
+ROW = "{:<32} {:>8} {:>8}  {}".format  # of the table that a run prints
 
 KERNEL_ENVIRONMENT = {
     "TQDM_DISABLE": "1",  # no bar is frozen into an output; tqdm reads this when it is imported
@@ -72,10 +73,10 @@ def run(
     for name in ("papermill", "asyncio"):  # each would add a traceback to the sentence on a kernel's failure
         logging.getLogger(name).disabled = True
     done = {}
-    print(_row("notebook", "seconds", "peak MB", "result"))
+    print(ROW("notebook", "seconds", "peak MB", "result"))
     for stem in tqdm(chosen, desc=profile, unit="notebook", disable=None, leave=False):
         done[stem] = _run_notebook(stem, chosen[stem], folder, waiting=list(chosen)[len(done) + 1 :])
-        tqdm.write(_row(stem, done[stem]["seconds"], done[stem]["peak_mb"] or "", done[stem]["headline"]))
+        tqdm.write(ROW(stem, done[stem]["seconds"], done[stem]["peak_mb"] or "", done[stem]["headline"]))
     summary = {"profile": profile, "data_source": source, "commit": commit(), "machine": machine()}
     summary |= {"versions": versions(), "notebooks": done}
     (folder / "index.html").write_text(_index(folder.name, summary), "utf-8")
@@ -171,10 +172,6 @@ def _peak_memory(pid: int) -> int | None:
     except OSError:
         return None
     return round(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1000)
-
-
-def _row(stem: str, seconds: object, peak: object, result: str) -> str:
-    return f"{stem:<32} {seconds:>8} {peak:>8}  {result}"
 
 
 def _page(stem: str, notebook: NotebookNode) -> str:
