@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import wraps
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -82,10 +83,11 @@ def channel_histograms(images: np.ndarray, title: str) -> Figure:
     for channel, (name, colour) in enumerate(zip(("red", "green", "blue"), CHANNEL_COLOURS, strict=True)):
         values = images[..., channel].ravel()
         share = np.bincount(values // 4, minlength=64) / len(values) * 100
-        axis.step(np.arange(64) * 4 / 255, share, where="post", color=colour, label=name, linewidth=2)
+        axis.stairs(share, np.linspace(0, 1, 65), baseline=None, color=colour, label=name, linewidth=2)
         axis.axvline(values.mean() / 255, color=colour, linestyle="--", linewidth=1.2)
-    axis.set(xlabel="brightness, 0 to 1 (means dashed)", ylabel="pixels, %", title=title, xlim=(0, 1))
-    axis.legend()
+    axis.set(xlabel="brightness, 0 to 1 (means dashed)", ylabel="pixels, %", title=title, xlim=(0, 1.01))
+    axis.set_ylim(bottom=0)
+    axis.legend(loc="upper center")
     return figure
 
 
@@ -212,13 +214,11 @@ def differences(table: pd.DataFrame, title: str) -> Figure:
 
 @_figure
 def cost_and_accuracy(table: pd.DataFrame, title: str) -> Figure:
-    """Draw each variant (row) at its cost: columns time (base = 1), accuracy (percent) and spread (points)."""
+    """Draw each variant (row) at its cost: columns time (base = 1), accuracy (percent) and its std (points)."""
     figure, axis = plt.subplots(figsize=(8.4, 5))
-    axis.errorbar(table.time, table.accuracy, table.spread, fmt="o", color="#2c5fb3", capsize=3, alpha=0.8)
-    for name, row in table.iterrows():
-        shift, side = (-7, "right") if row.time < 1 else (7, "left")  # on either side of the base's time, clear of it
-        axis.annotate(name, (row.time, row.accuracy), (shift, 4), textcoords="offset points", fontsize=10, ha=side)
-    axis.margins(x=0.3)
+    for (name, row), marker in zip(table.iterrows(), cycle("os^Dv<>pP*X")):  # variants lie too close for names
+        axis.errorbar(row.time, row.accuracy, row["std"], fmt=marker, markersize=8, capsize=3, alpha=0.8, label=name)
+    figure.legend(loc="outside right center")
     axis.set(xlabel="training time for an image, base = 1", ylabel="accuracy on the hold-out, %", title=title)
     return figure
 
@@ -229,10 +229,10 @@ def class_accuracy(table: pd.DataFrame, title: str) -> Figure:
     table = table.sort_values("accuracy", ascending=False)
     figure, axis = plt.subplots(figsize=(8, 4.4))
     bars = axis.barh(table.index, table.accuracy, color="#2c5fb3")
-    axis.bar_label(bars, fmt="%.1f", padding=3)
+    axis.bar_label(bars, fmt="%.1f", padding=-36, color="white")  # inside, clear of the line of the mean
     axis.axvline(table.accuracy.mean(), **DASHED, label="mean of the classes")
     axis.invert_yaxis()
-    axis.set(xlabel="correct of all of the class, %", title=title, xlim=(0, 108))
+    axis.set(xlabel="correct of all of the class, %", title=title, xlim=(0, 100))
     figure.legend(loc="outside lower right")
     axis.grid(axis="y", visible=False)
     return figure

@@ -571,6 +571,7 @@ def effective_receptive_field(model: nn.Module, images: Tensor, input_size: Sequ
 def effective_diameter(field: np.ndarray) -> float:
     """Return the side, in pixels, of the square as large as the area above 4.55 % of the largest value.
 
-    This is how Luo et al. (2016, section 3.1) measure: two standard deviations of a Gaussian, 1 - 95.45 %.
+    This is how Luo et al. (2016, section 3.1) measure; 1 - 95.45 %, the threshold, is a Gaussian's share beyond two
+    standard deviations, and its height at 2.5.
     """
     return float(np.sqrt((field > (1 - 0.9545) * field.max()).sum()))

@@ -32,7 +32,7 @@ FIGURES = {
         pd.DataFrame({"mean": [1.0, -2.0], "low": [0.5, -3.0], "high": [1.5, np.nan]}, index=["a", "b"]), t
     ),
     "cost_and_accuracy": lambda t: plots.cost_and_accuracy(
-        pd.DataFrame({"time": [1.0, 1.5], "accuracy": [50, 60], "spread": [1, 2]}, index=["a", "b"]), t
+        pd.DataFrame({"time": [1.0, 1.5], "accuracy": [50, 60], "std": [1, 2]}, index=["a", "b"]), t
     ),
     "class_accuracy": lambda t: plots.class_accuracy(pd.DataFrame({"accuracy": [80.0, 90.0]}, index=["a", "b"]), t),
     "confusion": lambda t: plots.confusion(np.array([[3, 1], [0, 4]]), ["a", "b"], t),
