@@ -87,7 +87,7 @@ def channel_histograms(images: np.ndarray, title: str) -> Figure:
         axis.axvline(values.mean() / 255, color=colour, linestyle="--", linewidth=1.2)
     axis.set(xlabel="brightness, 0 to 1 (means dashed)", ylabel="pixels, %", title=title, xlim=(0, 1.01))
     axis.set_ylim(bottom=0)
-    axis.legend(loc="upper center")
+    axis.legend(loc="lower center")
     return figure
 
 
