@@ -249,7 +249,7 @@ def _fill_problems(fill: object, earlier: list) -> list[str]:
 
 
 def _accuracy(accuracy: float) -> tuple:
-    is_number = hasattr(accuracy, "__float__") and not isinstance(accuracy, bool) and np.size(accuracy) == 1
+    is_number = hasattr(accuracy, "__float__") and not isinstance(accuracy, bool) and np.ndim(accuracy) == 0
     percent = float(accuracy) if is_number else float("nan")
     if not (percent == 0 or 1 < percent <= 100):
         raise BadInput(f"The accuracy is {accuracy!r}; give it in percent, such as 86.15.")

@@ -229,7 +229,7 @@ def class_accuracy(table: pd.DataFrame, title: str) -> Figure:
     table = table.sort_values("accuracy", ascending=False)
     figure, axis = plt.subplots(figsize=(8, 4.4))
     bars = axis.barh(table.index, table.accuracy, color="#2c5fb3")
-    axis.bar_label(bars, fmt="%.1f", padding=-36, color="white")  # inside, clear of the line of the mean
+    axis.bar_label(bars, fmt="%.1f", label_type="center", color="white")  # clear of the line of the mean
     axis.axvline(table.accuracy.mean(), **DASHED, label="mean of the classes")
     axis.invert_yaxis()
     axis.set(xlabel="correct of all of the class, %", title=title, xlim=(0, 100))
