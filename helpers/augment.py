@@ -85,7 +85,7 @@ def pad_crop_cutout(**normalisation: Channels) -> A.Compose:
 
 
 def flip_crop_cutout(**normalisation: Channels) -> A.Compose:
-    """The same after a horizontal flip: what long trainings on CIFAR-10 usually see."""
+    """The same after a horizontal flip."""
     return pipeline(flip(), *pad_crop(), coarse_dropout(8), **normalisation)
 
 

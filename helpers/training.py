@@ -220,7 +220,9 @@ class Run:
         return plain | {name: part.state_dict() for name, part in self._parts().items()}
 
     def load_state_dict(self, state: dict) -> None:
-        """Go to the state of a run of the same recipe."""
+        """Go to the state of a run of the same recipe, on this device or another."""
+        for saved, own in zip(state["optimizer"]["param_groups"], self.optimizer.param_groups, strict=True):
+            saved |= {"fused": own["fused"]} if "fused" in own else {}  # the device decides, not the state
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.step, self.rows, self.seconds = state["step"], state["rows"], state["seconds"]

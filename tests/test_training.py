@@ -414,6 +414,20 @@ def test_a_device_that_cannot_be_waited_for_takes_no_step_and_finds_divergence_b
     assert not list(tmp_path.glob("step-*"))
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_state_goes_on_with_the_optimisers_of_its_new_device(few, optimizer):
+    recipe = replace(RECIPE, optimizer=optimizer)
+    began, goes_on = (training.Run(small(), recipe, TrainLoader(few, recipe, seed=0)) for _ in range(2))
+    training.train_step(began, *next(began.loader.epoch(0)))
+    for group in goes_on.optimizer.param_groups:
+        if optimizer != "muon":
+            group["fused"] = True  # as on a GPU
+    goes_on.load_state_dict(began.state_dict())
+    assert all(group.get("fused", True) for group in goes_on.optimizer.param_groups)
+    assert equal(began.model, goes_on.model)
+    training.train_step(goes_on, *next(goes_on.loader.epoch(0)))
+
+
 def test_float16_without_a_scale_that_fits_is_divergence(few, monkeypatch):
     monkeypatch.setattr(training, "mixed_precision", lambda device: torch.float16)
     monkeypatch.setattr(training, "GRADIENT_SCALE", 2.0)
