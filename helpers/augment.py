@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
-from helpers.batched import batched as batched  # the other way to run a pipeline belongs to this one's names
 from helpers.data import CIFAR10_MEAN, CIFAR10_STD
+from helpers.engines.batched import batched as batched  # the other way to run a pipeline belongs to this one's names
 from helpers.errors import BadInput, nearest
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or its import asks the network for a newer version
@@ -84,11 +84,6 @@ def pad_crop_cutout(**normalisation: Channels) -> A.Compose:
     return pipeline(*pad_crop(), coarse_dropout(8), **normalisation)
 
 
-def flip_crop_cutout(**normalisation: Channels) -> A.Compose:
-    """The same after a horizontal flip."""
-    return pipeline(flip(), *pad_crop(), coarse_dropout(8), **normalisation)
-
-
 AUGMENTATIONS: dict[str, Callable[..., A.Compose]] = {
     "none": pipeline,
     "flip": lambda **normalisation: pipeline(flip(), **normalisation),
@@ -97,7 +92,6 @@ AUGMENTATIONS: dict[str, Callable[..., A.Compose]] = {
     "flip_ssr_cutout": flip_ssr_cutout,
     "flip_ssr_cutout_colour": flip_ssr_cutout_colour,
     "pad_crop_cutout": pad_crop_cutout,
-    "flip_crop_cutout": flip_crop_cutout,
 }
 
 
@@ -106,26 +100,6 @@ def augmentation(name: str, mean: Channels = CIFAR10_MEAN, std: Channels = CIFAR
     if name not in AUGMENTATIONS:
         raise BadInput(f"There is no augmentation {name!r}. {nearest(name, AUGMENTATIONS)}")
     return AUGMENTATIONS[name](mean=mean, std=std)
-
-
-def applied(compose: A.Compose, p: float | None = None) -> list[tuple[A.BasicTransform, float]]:
-    """Return a pipeline's transforms in order, each with its probability of being applied to an image.
-
-    Looks into Compose, Sequential and OneOf; raises BadInput for another nested group, and for what is no pipeline.
-    `p` stands in for the pipeline's own.
-    """
-    if not isinstance(compose, A.BaseCompose):
-        kind = f"{type(compose).__module__}.{type(compose).__name__}"
-        raise BadInput(f"A pipeline is an albumentations Compose; {kind} is not.")
-    if not isinstance(compose, (A.Compose, A.Sequential, A.OneOf)):
-        raise BadInput(f"The pipeline nests {type(compose).__name__}; accepted are Compose, Sequential and OneOf.")
-    p = compose.p if p is None else p
-    one = isinstance(compose, A.OneOf)  # its parts' p are their shares; the chosen one is applied for certain
-    shares = compose.transforms_ps if one else [part.p for part in compose.transforms]
-    found = []
-    for part, share in zip(compose.transforms, shares, strict=True):
-        found += applied(part, p * share) if isinstance(part, A.BaseCompose) else [(part, p * share)]
-    return found
 
 
 def augment_image(compose: A.Compose, image: np.ndarray, *, seed: int, epoch: int, index: int) -> Tensor | np.ndarray:

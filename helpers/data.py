@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
+from helpers.engines import stand_in
 from helpers.errors import BadInput
 
 # Per-channel mean and standard deviation of the 50,000 training images, values in [0, 1];
@@ -61,17 +64,21 @@ def load_cifar10(root: str | os.PathLike = "auto", train: bool = True) -> ImageS
     if os.environ.get("CIFAR10_ROOT"):
         return _read(_existing(Path(os.environ["CIFAR10_ROOT"]), "$CIFAR10_ROOT"), train)
     folder = _data_folder()
-    if not (folder / _dataset().base_folder).is_dir():
-        if offline := _connection_error(_dataset().url):
-            if root == "cifar10":
-                raise BadInput(
-                    f"CIFAR-10 is not in {folder} and cannot be downloaded ({offline}): connect to the internet, "
-                    "set CIFAR10_ROOT to a folder that holds cifar-10-batches-py, or choose the data 'synthetic'."
-                )
-            print("NO CIFAR-10: none found and no internet; going on with the SYNTHETIC STAND-IN drawn by code.")
-            return synthetic(train)
-        _download(folder)
-    return _read(folder, train)
+    offline = None if (folder / _dataset().base_folder).is_dir() else _download(folder)
+    if offline is None:
+        return _read(folder, train)
+    if root == "cifar10":
+        raise BadInput(
+            f"CIFAR-10 is not in {folder} and cannot be downloaded ({offline}): connect to the internet, "
+            "set CIFAR10_ROOT to a folder that holds cifar-10-batches-py, or choose the data 'synthetic'."
+        )
+    print("NO CIFAR-10: none found and no internet; going on with the SYNTHETIC STAND-IN drawn by code.")
+    return synthetic(train)
+
+
+def synthetic(train: bool = True) -> ImageSet:
+    """Return the stand-in, drawn by code: 10,000 training or 2,000 test images."""
+    return ImageSet(*stand_in.draw_stand_in(train), stand_in.CLASSES, "synthetic")
 
 
 def train_val_split(data: ImageSet, holdout: float = 0.1, seed: int = 0) -> tuple[ImageSet, ImageSet]:
@@ -114,6 +121,12 @@ def statistics(images: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(table, index=pd.Index(["red", "green", "blue"], name="channel"))
 
 
+def normalise(images: Tensor, mean: tuple = CIFAR10_MEAN, std: tuple = CIFAR10_STD) -> Tensor:
+    """Turn uint8 (N, H, W, 3) into float (N, 3, H, W) of mean 0 and standard deviation 1 over the data set."""
+    images = images.permute(0, 3, 1, 2).float() / 255
+    return (images - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+
+
 # --- CIFAR-10 on disk ---------------------------------------------------------------------------------------------
 
 
@@ -129,16 +142,13 @@ def _data_folder() -> Path:
     return checkout / "data" if (checkout / "pyproject.toml").is_file() else Path("data")
 
 
-def _connection_error(url: str) -> str | None:
-    """Return why the download's server cannot be reached within seconds, or None when it can."""
+def _download(folder: Path) -> str | None:
+    """Download CIFAR-10 to the folder; return why its server cannot be reached within seconds, or None when done."""
+    request = urllib.request.Request(_dataset().url, method="HEAD")
     try:
-        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=CONNECT_TIMEOUT).close()
+        urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT).close()
     except OSError as error:  # URLError is one, and holds the reason
         return str(getattr(error, "reason", error))
-    return None
-
-
-def _download(folder: Path) -> None:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(STALL_TIMEOUT)  # torchvision sets none and would wait forever
     try:
@@ -149,6 +159,7 @@ def _download(folder: Path) -> None:
         ) from error
     finally:
         socket.setdefaulttimeout(before)
+    return None
 
 
 def _existing(folder: Path, name: str) -> Path:
@@ -176,58 +187,3 @@ def _read(folder: Path, train: bool) -> ImageSet:
         raise BadInput(f"{damaged} {what}: delete {damaged.parent} and download or copy CIFAR-10 again.") from None
     labels = np.array(read.targets, np.int64)
     return ImageSet(np.ascontiguousarray(read.data), labels, tuple(read.classes), "cifar10")
-
-
-# --- The synthetic stand-in ---------------------------------------------------------------------------------------
-
-_SHAPES = {
-    "disk": lambda u, v: u**2 + v**2 < 1,
-    "ring": lambda u, v: (u**2 + v**2 < 1) & (u**2 + v**2 > 0.3),
-    "square": lambda u, v: np.maximum(abs(u), abs(v)) < 0.85,
-    "triangle": lambda u, v: (v < 0.7) & (v > 1.9 * abs(u) - 1.0),
-    "cross": lambda u, v: (np.minimum(abs(u), abs(v)) < 0.3) & (np.maximum(abs(u), abs(v)) < 1),
-}
-SYNTHETIC_CLASSES = tuple(f"{texture} {shape}" for shape in _SHAPES for texture in ("plain", "striped"))
-
-
-def synthetic(train: bool = True) -> ImageSet:
-    """Draw the stand-in: 10,000 training or 2,000 test images of five shapes, each plain or striped.
-
-    Place, size, rotation, colours, light and noise vary, so that no pixel by itself tells the class.
-    """
-    count, seed = (10_000, 1) if train else (2_000, 2)
-    rng = np.random.default_rng(seed)
-    labels = rng.permutation(np.arange(count) % len(SYNTHETIC_CLASSES))
-    images = np.concatenate([_draw(part, rng) for part in np.array_split(labels, count // 1000)])
-    return ImageSet(images, labels.astype(np.int64), SYNTHETIC_CLASSES, "synthetic")
-
-
-def _draw(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    def per_image(low: float, high: float) -> np.ndarray:
-        return rng.uniform(low, high, (len(labels), 1, 1)).astype(np.float32)
-
-    y, x = np.mgrid[-15.5:16, -15.5:16].astype(np.float32)
-    x, y = x - per_image(-5, 5), y - per_image(-5, 5)
-    angle, size = per_image(-0.35, 0.35), per_image(7, 12)
-    u, v = (x * np.cos(angle) + y * np.sin(angle)) / size, (y * np.cos(angle) - x * np.sin(angle)) / size
-    inside = np.zeros_like(u, dtype=bool)
-    for number, shape in enumerate(_SHAPES.values()):
-        chosen = labels // 2 == number
-        inside[chosen] = shape(u[chosen], v[chosen])
-    direction = per_image(0, np.pi)  # stripes of any direction, 4 to 6 pixels from one to the next
-    wave = np.sin((x * np.cos(direction) + y * np.sin(direction)) * 2 * np.pi / per_image(4, 6) + per_image(0, 6))
-    striped = inside & (wave > 0) & (labels % 2 == 1)[:, None, None]
-    ground, ink, second = _colours(len(labels), rng)
-    image = np.where(inside[..., None], np.where(striped[..., None], second, ink), ground)
-    light = 1 + per_image(-0.015, 0.015) * x + per_image(-0.015, 0.015) * y
-    image = image * light[..., None] + rng.normal(0, 0.06, image.shape).astype(np.float32)
-    return (image.clip(0, 1) * 255).round().astype(np.uint8)
-
-
-def _colours(count: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Return ground, ink and stripe colours (count, 1, 1, 3) that differ from one another by at least 0.25."""
-    colours = rng.uniform(0, 1, (3, count, 1, 1, 3)).astype(np.float32)
-    pairs = ((0, 1), (1, 2), (0, 2))
-    while (close := np.any([abs(colours[a] - colours[b]).max(-1) < 0.25 for a, b in pairs], axis=0).ravel()).any():
-        colours[:, close] = rng.uniform(0, 1, (3, close.sum(), 1, 1, 3)).astype(np.float32)
-    return list(colours)

@@ -21,3 +21,8 @@ def nearest(name: object, names: Iterable[str]) -> str:
     names = sorted(names)
     close = get_close_matches(str(name), names, n=1)
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names)}."
+
+
+def kind_of(thing: object) -> str:
+    """Return what a thing is, for a message that it should be something else."""
+    return "nothing: return it" if thing is None else f"something of type {type(thing).__name__}"

@@ -1,14 +1,15 @@
 """Logits once, every metric from them."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.data import CIFAR10_MEAN, CIFAR10_STD
-from helpers.loaders import evaluation_batches
-from helpers.models import evaluating
+from helpers.data import CIFAR10_MEAN, CIFAR10_STD, normalise
+from helpers.summary import evaluating
 
 
 def predict(
@@ -23,6 +24,18 @@ def predict(
         batches = evaluation_batches(images, mean=mean, std=std)
         logits = [model(b.to(device, memory_format=torch.channels_last)).float().cpu() for b in batches]
     return torch.cat(logits).clone()  # a clone outside inference mode is an ordinary tensor
+
+
+def evaluation_batches(
+    images: np.ndarray | Tensor, batch_size: int = 500, mean: tuple = CIFAR10_MEAN, std: tuple = CIFAR10_STD
+) -> Iterator[Tensor]:
+    """Yield the images in order as normalised float (N, 3, H, W).
+
+    `images` is uint8 (N, H, W, 3), or float (N, 3, H, W) that is normalised already and only cut into batches.
+    """
+    images = torch.as_tensor(images)
+    for batch in images.split(batch_size):
+        yield batch if batch.is_floating_point() else normalise(batch, mean, std)
 
 
 def accuracy(logits: Tensor, labels: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Batches for training and for evaluation."""
+"""The batches of a training run."""
 
 import math
 import signal
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from helpers.augment import augment_image, augmentation, batched
-from helpers.data import CIFAR10_MEAN, CIFAR10_STD, ImageSet
+from helpers.data import ImageSet
 from helpers.errors import BadInput
 from helpers.recipes import Recipe
 
@@ -91,24 +91,6 @@ class AugmentedImages(Dataset):
 def steps_per_epoch(data: ImageSet, recipe: Recipe) -> int:
     """Return how many batches an epoch has."""
     return math.ceil(len(data) / recipe.batch_size)
-
-
-def evaluation_batches(
-    images: np.ndarray | Tensor, batch_size: int = 500, mean: tuple = CIFAR10_MEAN, std: tuple = CIFAR10_STD
-) -> Iterator[Tensor]:
-    """Yield the images in order as normalised float (N, 3, H, W).
-
-    `images` is uint8 (N, H, W, 3), or float (N, 3, H, W) that is normalised already and only cut into batches.
-    """
-    images = torch.as_tensor(images)
-    for batch in images.split(batch_size):
-        yield batch if batch.is_floating_point() else normalise(batch, mean, std)
-
-
-def normalise(images: Tensor, mean: tuple = CIFAR10_MEAN, std: tuple = CIFAR10_STD) -> Tensor:
-    """Turn uint8 (N, H, W, 3) into float (N, 3, H, W) of mean 0 and standard deviation 1 over the data set."""
-    images = images.permute(0, 3, 1, 2).float() / 255
-    return (images - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
 
 
 def _alone(worker: int) -> None:

@@ -1,18 +1,18 @@
 """Result files: what was run, on what, by which code, and what came out."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from helpers.checkpoint import write_atomically
 from helpers.data import ImageSet
+from helpers.engines.run_directory import write_atomically
 from helpers.evaluation import accuracy
-from helpers.models import build, fingerprint, parameter_count
 from helpers.receptive_field import total
 from helpers.recipes import PUBLISHED, RECIPES, Recipe
-from helpers.training import History, set_dropout
+from helpers.summary import fingerprint, parameter_count
+from helpers.training import History
 
 
 def result(
@@ -45,23 +45,6 @@ def result(
         },
         "published": asdict(published) if published else None,
     }
-
-
-def outdated(record: dict) -> str | None:
-    """Return why a record no longer belongs to the recipe or the network of its name; None if it does."""
-    recipe, changes = RECIPES.get(record["recipe"]), record.get("changes")
-    if recipe is None or changes is None:
-        return f"there is no recipe {record['recipe']!r}, or the record does not say how its own differed"
-    if unknown := set(changes) - set(asdict(recipe)):
-        return f"recipes have no {', '.join(sorted(unknown))} any more"
-    recipe = replace(recipe, **{name: tuple(v) if isinstance(v, list) else v for name, v in changes.items()})
-    if recipe.hash() != record["recipe_hash"]:
-        return f"the recipe {record['recipe']!r} has changed since"
-    model = build(record["network"])
-    set_dropout(model, recipe.dropout)
-    return (
-        None if fingerprint(model) == record["architecture"] else f"the network {record['network']!r} has changed since"
-    )
 
 
 def write_result(path: str | Path, record: dict) -> None:

@@ -1,6 +1,5 @@
-"""The machine under the workbook: its device, its memory allocator, and the line that names both."""
+"""The machine under the workbook: its device, its versions, and the line that names both."""
 
-import ctypes
 import os
 import platform
 import subprocess
@@ -8,11 +7,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None
 
 from helpers.errors import BadInput
 
@@ -34,36 +28,6 @@ def pick_device(device: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as error:  # a number that is not there, or no number
         raise BadInput(f"The device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
     return torch.device(device)
-
-
-def keep_freed_memory() -> None:
-    """Ask glibc to keep freed blocks instead of returning them to the kernel after each step.
-
-    A training step frees and takes the same gigabyte again, and every page comes back through a page fault.
-    Environment variables would come too late in a running kernel. Other C libraries have no such call.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        m_trim_threshold, m_mmap_threshold = -1, -3  # names and numbers from glibc's malloc.h
-        libc = ctypes.CDLL(None)
-        libc.mallopt(m_trim_threshold, 2**31 - 1)
-        libc.mallopt(m_mmap_threshold, 2**30) or libc.mallopt(m_mmap_threshold, 2**25)  # the most before glibc 2.35
-
-
-def mixed_precision(device: torch.device) -> torch.dtype | None:
-    """Return the half precision in which this device multiplies faster: bfloat16, else float16; None for none."""
-    if device.type != "cuda":
-        return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-
-
-def peak_memory(device: torch.device) -> int | None:
-    """Return the most memory held so far, in MB: by torch on a GPU, else by this process; None where none can tell."""
-    if device.type == "cuda":
-        return round(torch.cuda.max_memory_allocated(device) / 1e6)
-    if resource is None:
-        return None
-    unit = 1 if platform.system() == "Darwin" else 1024  # bytes there, kibibytes elsewhere
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
 
 
 def versions() -> dict[str, str]:
@@ -90,6 +54,17 @@ def commit() -> str | None:
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def session(device: torch.device) -> dict:
+    """Return what can change a run's last digits: code, machine, device, threads, versions."""
+    return {
+        "commit": commit(),
+        "machine": machine(),
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+    }
 
 
 def banner(data: str, seed: int, device: str = "auto") -> str:

@@ -1,12 +1,43 @@
-"""torchsummary's table of a network, without its side effects."""
+"""What a network is: its parameters, its multiply-adds, its fingerprint, and torchsummary's table of it."""
 
+import hashlib
 import io
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from helpers.models import evaluating, parameter_count
+
+def parameter_count(model: nn.Module) -> int:
+    """Return how many numbers the network stores as parameters, frozen ones included, shared ones once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Return 12 hexadecimal digits that change with any layer, option or shape, and not with the weights."""
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
+    return hashlib.sha256(f"{model} {shapes}".encode()).hexdigest()[:12]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """Give the model in evaluation mode; afterwards every module of it is in the mode it was in."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        yield model.eval()
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def multiply_adds(model: nn.Module, input_size: tuple[int, int, int] = (3, 32, 32)) -> int:
+    """Return the multiplications with addition that one image costs, in convolutions and matrix products."""
+    image = torch.zeros(1, *input_size, device=next(model.parameters()).device)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, evaluating(model):
+        model(image)
+    return counter.get_total_flops() // 2  # the counter takes a multiply-add for two operations
 
 
 def summary(model: nn.Module, input_size: tuple[int, int, int] = (3, 32, 32)) -> str:

@@ -1,14 +1,10 @@
 """fit(): one loop for every network and every recipe."""
 
 import math
-import signal
-import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +15,19 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from helpers.checkpoint import RunDirectory, save_weights
 from helpers.data import ImageSet
-from helpers.errors import BadInput, Interrupted
+from helpers.engines.fast import keep_freed_memory, mixed_precision, peak_memory
+from helpers.engines.muon import Muon
+from helpers.engines.resumable import repeatable, resumable
+from helpers.engines.stepping import Stepper
+from helpers.errors import BadInput
 from helpers.evaluation import accuracy, cross_entropy, predict
 from helpers.loaders import TrainLoader
-from helpers.models import check_seed, fingerprint
-from helpers.muon import Muon
+from helpers.models import check_seed
 from helpers.recipes import Recipe
-from helpers.runtime import commit, keep_freed_memory, machine, mixed_precision, peak_memory, pick_device, versions
+from helpers.runtime import pick_device, session
+from helpers.summary import fingerprint
 
-GRADIENT_SCALE = 2.0**16  # float16's gradients at first; the scaler halves it until nothing overflows
 MEASURED = ["seconds", "images_per_second", "peak_mb"]  # a history's columns that differ from run to run
 
 
@@ -57,22 +55,24 @@ def fit(
     seed: int = 0,
     device: str = "auto",
     resume: bool = True,
+    on_step: Callable[["Run"], None] | None = None,
+    on_epoch: Callable[[dict], None] | None = None,
     workers: int | None = None,
     log: Callable[[str], None] | None = print,
     save_every: float = 60.0,
-    tensorboard: bool = False,
 ) -> History:
     """Train the model in place by the recipe and return its history, giving `log` a line an epoch.
 
     With `run_dir` the state is saved there after every epoch and every `save_every` seconds, and a stopped run goes on
     from there to the same end, bit for bit. Ctrl-C and SIGTERM then finish the step, save, and raise Interrupted.
-    `workers` are processes that augment image by image; by default none on a CPU, which has no core to spare.
-    `tensorboard` writes every epoch's figures into `run_dir` for TensorBoard, too.
+    `on_step` is called with the run after every step, `on_epoch` with the history's new row after every epoch, each
+    before the state is saved. `workers` are processes that augment image by image; by default none on a CPU, which has
+    no core to spare.
 
     Raises BadInput for an empty set, labels that are not 0 to 9, a missing device, a `run_dir` that cannot be written
     to, is in use or holds another run, and for a loss or gradient that is no longer finite.
     """
-    _refuse(train, val, seed, workers, run_dir, tensorboard)
+    _refuse(train, val, seed, workers)
     log, device = log or (lambda line: None), pick_device(device)
     keep_freed_memory()
     model.to(device, memory_format=torch.channels_last)
@@ -81,30 +81,29 @@ def fit(
     loader = TrainLoader(train, recipe, seed=seed, device=device, workers=workers)
     if loader.fallback_reason:
         log(loader.fallback_reason)
-    run = Run(model, recipe, loader)
-    session = {"commit": commit(), "machine": machine(), "device": str(device), "threads": torch.get_num_threads()}
-    session |= {"versions": versions()}
+    run, now = Run(model, recipe, loader), session(device)
     with (
-        _repeatable(),
-        _folder(run, val, run_dir, resume, session, log) as folder,
-        _saver(run, folder, save_every) as save,
+        repeatable(),
+        resumable(run, run_dir, _config(run, val), now, resume=resume, every=save_every, log=log) as save,
     ):
         for epoch in range(len(run.rows), recipe.epochs):
-            train_epoch(run, epoch, after_step=save)
+            train_epoch(run, epoch, on_step, save)
             run.finish_epoch(val)
             log(epoch_line(run.rows[-1], recipe.epochs))
-            if tensorboard:  # before saving, after which a signal may end the run; written twice counts once
-                _write_events(folder.path, run.rows[-1])
+            if on_epoch:
+                on_epoch(run.rows[-1])
             save(now=True)
-        if run.average:
-            model.load_state_dict(run.network.state_dict())
-        if folder:
-            about = {"config": folder.config, "classes": train.classes, "last_epoch": run.rows[-1]}
-            save_weights(folder.path, model, about)
-    return History(run.rows, folder.sessions if folder else [session], loader.engine)
+        run.keep_average()
+        save.finish(model, {"classes": train.classes, "last_epoch": run.rows[-1]})
+    return History(run.rows, save.sessions, loader.engine)
 
 
-def train_epoch(run: "Run", epoch: int, after_step: Callable[[], None] = lambda: None) -> None:
+def train_epoch(
+    run: "Run",
+    epoch: int,
+    on_step: Callable[["Run"], None] | None = None,
+    save: Callable[[], None] = lambda: None,
+) -> None:
     """Train on every image once, or on those that a stopped run has not seen yet in this epoch."""
     first = run.step - epoch * run.loader.steps
     bar = {"desc": f"epoch {epoch + 1}/{run.recipe.epochs}", "unit": "batch", "leave": False}
@@ -113,7 +112,9 @@ def train_epoch(run: "Run", epoch: int, after_step: Callable[[], None] = lambda:
     for images, labels in tqdm(run.loader.epoch(epoch, first), initial=first, total=run.loader.steps, **bar):
         train_step(run, images, labels)
         run.seconds = time.perf_counter() - started
-        after_step()
+        if on_step:
+            on_step(run)
+        save()
     run.loss_sum.item()  # waits for the device
     run.seconds = time.perf_counter() - started
 
@@ -121,20 +122,17 @@ def train_epoch(run: "Run", epoch: int, after_step: Callable[[], None] = lambda:
 def train_step(run: "Run", images: Tensor, labels: Tensor) -> None:
     """Take one step: forward, loss, gradients, weights; no step on numbers that are not finite."""
     torch.manual_seed(int(np.random.default_rng((run.loader.seed, run.step)).integers(2**63)))  # dropout's masks
-    set_learning_rate(run.optimizer, learning_rate(run.recipe, run.step, run.steps))
-    with torch.autocast(run.device.type, run.precision, enabled=run.precision is not None):
+    for group in run.optimizer.param_groups:
+        group["lr"] = learning_rate(run.recipe, run.step, run.steps)
+    with run.stepper.autocast():  # in half precision where that is faster
         logits = run.model(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=run.recipe.label_smoothing)
     run.optimizer.zero_grad()
-    run.scaler.scale(loss).backward()
-    run.scaler.unscale_(run.optimizer)
-    gradients = [p.grad for p in run.model.parameters() if p.grad is not None]
-    gradient_norm = nn.utils.get_total_norm(gradients)
+    gradient_norm = run.stepper.backward(loss)
     run.watch(loss, gradient_norm)
     if run.recipe.clip_norm is not None:
         nn.utils.clip_grads_with_norm_(run.model.parameters(), run.recipe.clip_norm, gradient_norm)
-    run.scaler.step(run.optimizer)
-    run.scaler.update()
+    run.stepper.step()
     if run.average:
         run.average.update_parameters(run.model)
     run.loss_sum += loss.detach() * len(labels)  # on the device: .item() would wait for every step
@@ -149,13 +147,11 @@ class Run:
         self.model, self.recipe, self.loader = model, recipe, loader
         self.device, self.steps = loader.device, recipe.epochs * loader.steps
         self.optimizer = make_optimizer(model, recipe)
+        self.stepper = Stepper(self.optimizer, self.device, mixed_precision(self.device))
         self.average = None
         if recipe.average is not None:  # the norms' statistics are averaged with the weights that they belong to
             self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
-        self.precision = mixed_precision(self.device)
-        self.scaler = torch.amp.GradScaler(self.device.type, GRADIENT_SCALE, enabled=self.precision == torch.float16)
         self.step, self.rows = 0, []  # steps taken, and rows of the epochs done
-        self.not_finite = torch.tensor(-1, device=self.device)  # the first step that was not
         self._start_epoch()
 
     def _start_epoch(self) -> None:
@@ -166,6 +162,20 @@ class Run:
     def network(self) -> nn.Module:
         """The network to evaluate: the average of the weights where the recipe asks for one."""
         return self.average.module if self.average else self.model
+
+    def keep_average(self) -> None:
+        """Give the model the averaged weights, where the recipe asks for them."""
+        if self.average:
+            self.model.load_state_dict(self.network.state_dict())
+
+    @property
+    def within_epoch(self) -> bool:
+        """Whether steps of an epoch were taken whose row is not written yet, and more are to come."""
+        return self.step % self.loader.steps > 0
+
+    def place(self) -> str:
+        """Return where the run stands, in words."""
+        return f"step {self.step:,} of {self.steps:,}: {len(self.rows)} of {self.recipe.epochs} epochs done"
 
     def finish_epoch(self, val: ImageSet | None) -> None:
         """Add the epoch's row: what was met on the way (augmented images, moving weights), then the hold-out."""
@@ -182,31 +192,25 @@ class Run:
         }
         if val is not None:
             logits = predict(self.network, val.images, mean=self.recipe.mean, std=self.recipe.std)
-            row |= {"val_loss": cross_entropy(logits, val.labels), "val_accuracy": accuracy(logits, val.labels)}
+            row["val_loss"] = cross_entropy(logits, val.labels)
+            row["val_accuracy"] = accuracy(logits, val.labels)
         self.rows.append(row)
         self._start_epoch()
 
     def watch(self, loss: Tensor, gradient_norm: Tensor) -> None:
-        """Remember the first step whose loss or gradient is not finite, and keep the weights from it.
+        """Let no step be taken on a loss or gradient that is not finite.
 
-        A CPU, which need not wait for the numbers, stops at once. A GPU leaves that step and all after it out, as its
-        optimisers do at a float16 overflow, and stops before the next state is saved.
+        A CPU, which need not wait for the numbers, stops at once. A GPU leaves that step and all after it out, and
+        stops before the next state is saved.
         """
-        finite = torch.isfinite(loss.detach())
-        if not self.scaler.is_enabled():  # the scaler tries scales that are too large, and leaves such steps out
-            finite = finite & torch.isfinite(gradient_norm)
-        self.not_finite = torch.where((self.not_finite < 0) & ~finite, self.step, self.not_finite)
-        if self.device.type == "cpu":
+        self.stepper.watch(self.step, loss, gradient_norm)
+        if self.stepper.read_at_once:
             self.refuse_divergence()
-        elif not self.scaler.is_enabled():  # or the scaler sets it
-            self.optimizer.found_inf = (self.not_finite >= 0).float()
 
     def refuse_divergence(self) -> None:
-        """Raise BadInput if a step was not finite, or if no scale is small enough for float16."""
-        step = self.not_finite.item()
-        if step < 0 and self.scaler.is_enabled() and self.scaler.get_scale() < 1:
-            step = self.step - 1
-        if step >= 0:
+        """Raise BadInput if a step was not finite."""
+        step = self.stepper.diverged_at(self.step)
+        if step is not None:
             rate = learning_rate(self.recipe, step, self.steps)
             raise BadInput(
                 f"The loss or its gradient is not finite at step {step + 1:,} of {self.steps:,}, in epoch "
@@ -215,21 +219,23 @@ class Run:
             )
 
     def state_dict(self) -> dict:
-        """Return the state as plain tensors and values."""
+        """Return the state as plain tensors and values; raises BadInput for one that is not finite."""
+        self.refuse_divergence()
         plain = {name: getattr(self, name) for name in ("step", "rows", "loss_sum", "correct", "seconds")}
         return plain | {name: part.state_dict() for name, part in self._parts().items()}
 
     def load_state_dict(self, state: dict) -> None:
         """Go to the state of a run of the same recipe, on this device or another."""
         for saved, own in zip(state["optimizer"]["param_groups"], self.optimizer.param_groups, strict=True):
-            saved |= {"fused": own["fused"]} if "fused" in own else {}  # the device decides, not the state
+            if "fused" in own:
+                saved["fused"] = own["fused"]  # the device decides, not the state
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.step, self.rows, self.seconds = state["step"], state["rows"], state["seconds"]
         self.loss_sum, self.correct = state["loss_sum"].to(self.device), state["correct"].to(self.device)
 
     def _parts(self) -> dict:
-        parts = {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
+        parts = {"model": self.model, "optimizer": self.optimizer, "scaler": self.stepper}
         return parts | ({"average": self.average} if self.average else {})
 
 
@@ -279,12 +285,6 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     return recipe.peak_lr * min(rise, fall[recipe.schedule])
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the rate of every parameter group."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
 def set_dropout(model: nn.Module, rate: float | None) -> None:
     """Give every dropout layer, elementwise or of whole channels, this rate; None leaves them as they are."""
     for layer in model.modules():
@@ -301,96 +301,7 @@ def epoch_line(row: dict, epochs: int) -> str:
     return line
 
 
-# --- what makes a run safe to stop ----------------------------------------------------------------------------------
-
-
-@contextmanager
-def _repeatable() -> Iterator[None]:
-    """Leave the global generators as they were, and let cuDNN choose the same algorithms every time."""
-    with torch.random.fork_rng(), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
-        yield
-
-
-@contextmanager
-def _folder(run: Run, val, run_dir, resume: bool, session: dict, log: Callable) -> Iterator[RunDirectory | None]:
-    """Open the run's folder, if it has one, and go to the state that lies there."""
-    if run_dir is None:
-        yield None
-        return
-    with RunDirectory(run_dir, _config(run, val), resume) as folder:
-        if (state := folder.load(log)) is not None:
-            try:
-                run.load_state_dict(state)
-            except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-                raise BadInput(
-                    f"The state in {run_dir} is of another version of the workbook ({error!r}): "
-                    "finish the run with that one, or choose another folder."
-                ) from error
-            log(f"resumed after step {run.step:,} of {run.steps:,}: {len(run.rows)} of {run.recipe.epochs} epochs done")
-            folder.write_log(_log_lines(run))  # whoever was killed right after saving did not get to it
-        if run.step < run.steps:
-            for name in folder.add_session({"from_step": run.step, **session}):
-                log(f"going on with another {name}: the end may differ from an uninterrupted run's in its last digits")
-        yield folder
-
-
-@contextmanager
-def _saver(run: Run, folder: RunDirectory | None, every: float) -> Iterator[Callable]:
-    """Give a function that saves the state when it is time, or at once with now=True, and then obeys a signal.
-
-    Until the end of the `with`, SIGINT and SIGTERM are obeyed there only; a second one acts as it did before.
-    """
-    came: list[int] = []
-    handlers = {}
-    saved = time.monotonic()
-
-    def remember(signum: int, frame) -> None:
-        came.append(signum)
-        signal.signal(signum, handlers[signum] or signal.SIG_DFL)
-
-    def save(now: bool = False) -> None:
-        nonlocal saved
-        due = came or time.monotonic() - saved >= every
-        within_epoch = run.step % run.loader.steps > 0  # after its last step the epoch's row comes first
-        if folder is None or not (now or (due and within_epoch)):
-            return
-        run.refuse_divergence()
-        folder.save(run.state_dict(), run.step)
-        folder.write_log(_log_lines(run))
-        saved = time.monotonic()
-        if came:
-            raise Interrupted(
-                f"Stopped after step {run.step:,} of {run.steps:,}. The state is saved in {folder.path}; "
-                "the same command or call goes on from there.",
-                came[0],
-            )
-
-    if folder and threading.current_thread() is threading.main_thread():  # no other may set handlers
-        handlers |= {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield save
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-    if came:  # after the last state was saved
-        signal.raise_signal(came[0])
-
-
-def _log_lines(run: Run) -> list[str]:
-    measured = "{seconds:.1f} s, {images_per_second:.0f} images/s, {peak_mb} MB"
-    return [f"{epoch_line(row, run.recipe.epochs)}  |  {measured.format(**row)}" for row in run.rows]
-
-
-def _write_events(folder: Path, row: dict) -> None:
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(str(folder / "tensorboard"), purge_step=row["epoch"]) as writer:
-        for name, value in row.items():
-            if name != "epoch" and value is not None:
-                writer.add_scalar(name, value, row["epoch"])
-
-
-def _refuse(train: ImageSet, val: ImageSet | None, seed: int, workers, run_dir, tensorboard: bool) -> None:
+def _refuse(train: ImageSet, val: ImageSet | None, seed: int, workers: int | None) -> None:
     """Raise BadInput for what cannot be trained on."""
     for name, data in (("training", train), ("hold-out", val)):
         if data is not None and len(data) == 0:
@@ -400,10 +311,6 @@ def _refuse(train: ImageSet, val: ImageSet | None, seed: int, workers, run_dir, 
     check_seed(seed)
     if workers is not None and (not isinstance(workers, int) or workers < 0):
         raise BadInput(f"workers is {workers!r}; give a number of processes from 0.")
-    if tensorboard and run_dir is None:
-        raise BadInput("TensorBoard's files lie in the run's folder; give a run_dir.")
-    if tensorboard and not find_spec("tensorboard"):
-        raise BadInput("TensorBoard is not installed: pip install tensorboard, or leave the option out.")
 
 
 def _config(run: Run, val: ImageSet | None) -> dict:

@@ -27,8 +27,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from helpers import checkpoint, training
-from helpers.checkpoint import RunDirectory
 from helpers.data import ImageSet, synthetic, take
+from helpers.engines.run_directory import RunDirectory
 from helpers.recipes import RECIPES
 from helpers.training import MEASURED, History, fit
 

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers.__main__ import main
 from helpers.assignment import check, load_network, load_object, told
 from helpers.augment import applied, augment_image, coarse_dropout, flip, shift_scale_rotate
 from helpers.data import CIFAR10_MEAN
@@ -19,6 +18,7 @@ from helpers.errors import BadInput
 from helpers.models import MODELS, build, parameter_count
 from helpers.receptive_field import layer_table, total
 from helpers.recipes import RECIPES
+from helpers.workbook.__main__ import main
 
 
 def network(**changes):

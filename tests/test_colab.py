@@ -14,8 +14,8 @@ import nbformat
 import pytest
 from packaging.requirements import Requirement
 
-from helpers import publish
-from helpers.profiles import ROOT, notebooks
+from helpers.workbook import publish
+from helpers.workbook.parameters import ROOT, notebooks
 
 # What the helpers need of Colab's preinstalled packages; papermill, nbval, nbconvert are not among them.
 PREINSTALLED = [

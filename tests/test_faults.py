@@ -18,7 +18,7 @@ import torch
 
 import faults
 from faults import RECIPE, Killer, assert_same_end, newest_step, train, watched
-from helpers.checkpoint import RunDirectory, has_weights
+from helpers.engines.run_directory import RunDirectory, has_weights
 from helpers.errors import BadInput
 
 CRASHED = 7  # steps of the run in `crashed`, of 12

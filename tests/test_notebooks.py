@@ -5,8 +5,8 @@ import re
 import nbformat
 import pytest
 
-from helpers import profiles, publish, workbook
-from helpers.profiles import NOTEBOOKS, ROOT
+from helpers.workbook import parameters, publish, running
+from helpers.workbook.parameters import NOTEBOOKS, ROOT
 
 STEMS = [
     "01_data_statistics",
@@ -47,7 +47,7 @@ def code_cells(notebook):
 
 
 def test_there_are_six():
-    assert list(profiles.notebooks()) == STEMS
+    assert list(parameters.notebooks()) == STEMS
 
 
 def test_it_opens_as_all_do(notebook, code_cells):
@@ -85,9 +85,9 @@ def test_its_links_and_first_cell_are_what_the_command_writes(stem, notebook):
 def test_its_parameters_are_literals_each_with_a_comment(stem, notebook):
     lines = publish.tagged(notebook, "parameters").source.splitlines()
     assert all(re.fullmatch(r"[A-Z][A-Z0-9_]* = [^#]+  # .+", line) for line in lines)
-    values = profiles.parameters(NOTEBOOKS / f"{stem}.ipynb")
+    values = parameters.parameters(NOTEBOOKS / f"{stem}.ipynb")
     assert len(values) == len(lines)
-    assert {type(value) for value in values.values()} <= set(profiles.KINDS)
+    assert {type(value) for value in values.values()} <= set(parameters.KINDS)
     assert values["DATA"] == "auto" and type(values["SEED"]) is int
 
 
@@ -117,21 +117,21 @@ def test_its_outputs_show_no_error_warning_bar_or_path(code_cells):
 
 def test_it_is_rendered_on_cifar10_with_a_headline_of_one_line(notebook, code_cells):
     first = next(output for cell in code_cells for output in cell.outputs)
-    assert workbook.output_text(first).startswith("CIFAR-10: ")
+    assert running.output_text(first).startswith("CIFAR-10: ")
     (output,) = publish.tagged(notebook, "headline").outputs
-    assert workbook.headline(notebook) == workbook.output_text(output).strip()
+    assert running.headline(notebook) == running.output_text(output).strip()
 
 
 def test_a_second_run_is_compared_with_something(notebook):
-    assert workbook.compared_cells(notebook) >= 5
+    assert running.compared_cells(notebook) >= 5
 
 
 def test_the_full_profile_is_what_the_notebooks_say():
-    assert profiles.profile("full") == {s: profiles.parameters(path) for s, path in profiles.notebooks().items()}
+    assert parameters.profile("full") == {s: parameters.parameters(path) for s, path in parameters.notebooks().items()}
 
 
 def test_the_quick_profile_changes_parameters_that_exist():
-    quick, full = profiles.settings("quick"), profiles.settings("full")
+    quick, full = parameters.settings("quick"), parameters.settings("full")
     assert quick.keys() == full.keys()
     assert quick != full
 

@@ -7,10 +7,10 @@ import torch
 from helpers import results
 from helpers.data import take
 from helpers.models import build
-from helpers.profiles import ROOT
 from helpers.recipes import RECIPES
 from helpers.results import outdated, result, write_result
 from helpers.training import History, set_dropout
+from helpers.workbook.parameters import ROOT
 
 RECIPE = replace(RECIPES["dilated_193k"], epochs=2, mean=(0.5, 0.5, 0.5))
 

@@ -12,10 +12,10 @@ from torch import nn
 from faults import states_equal
 from helpers import training
 from helpers.data import ImageSet
+from helpers.engines.muon import Muon, orthogonalised
 from helpers.errors import BadInput, Interrupted
 from helpers.loaders import TrainLoader, steps_per_epoch
 from helpers.models import build
-from helpers.muon import Muon, orthogonalised
 from helpers.recipes import OPTIMIZERS, RECIPES, SCHEDULES
 from helpers.training import MEASURED, fit, learning_rate, make_optimizer, set_dropout
 

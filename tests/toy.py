@@ -3,7 +3,8 @@
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from helpers import profiles, publish, workbook
+from helpers.workbook import parameters as notebook_parameters
+from helpers.workbook import publish, running
 
 
 def code(source, *tags):
@@ -25,11 +26,10 @@ def make_workbook(root, monkeypatch):
     """Make the folders of an empty workbook at `root`, and let the helpers take it for theirs."""
     for folder in ("notebooks/profiles", "notebooks/results", "images", "runs"):
         (root / folder).mkdir(parents=True)
-    for profile in ("quick", "full"):
-        (root / f"notebooks/profiles/{profile}.yaml").write_text("{}\n")
+    (root / "notebooks/profiles/quick.yaml").write_text("{}\n")
     (root / "README.md").write_text("# Toy\n\n<!-- results -->\n<!-- /results -->\n")
-    monkeypatch.setattr(profiles, "NOTEBOOKS", root / "notebooks")
-    monkeypatch.setattr(workbook, "RUNS", root / "runs")
+    monkeypatch.setattr(notebook_parameters, "NOTEBOOKS", root / "notebooks")
+    monkeypatch.setattr(running, "RUNS", root / "runs")
     monkeypatch.setattr(publish, "ROOT", root)
     monkeypatch.chdir(root)
     return root

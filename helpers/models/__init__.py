@@ -1,13 +1,12 @@
 """The workbook's networks by name; each maps (N, 3, 32, 32) float to (N, 10) logits."""
 
-import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from helpers.engines.run_directory import has_weights, load_weights
 from helpers.errors import BadInput, nearest
 from helpers.models.ablation import AblationNet
 from helpers.models.compact_135k import Compact135k
@@ -16,17 +15,7 @@ from helpers.models.mini_resnet import MiniResNet
 from helpers.models.mobilenet_c40 import MobileNetC40
 from helpers.models.wide_2m import Wide2m
 
-__all__ = [
-    "MODELS",
-    "AblationNet",
-    "build",
-    "check_seed",
-    "evaluating",
-    "fingerprint",
-    "multiply_adds",
-    "parameter_count",
-    "seeded",
-]
+__all__ = ["MODELS", "AblationNet", "build", "check_seed", "has_weights", "load_trained", "seeded"]
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "mobilenet_c40": MobileNetC40,
@@ -61,31 +50,17 @@ def seeded(factory: Callable[..., nn.Module], seed: int = 0, **changes) -> nn.Mo
         return factory(**changes)
 
 
-def parameter_count(model: nn.Module) -> int:
-    """Return how many numbers the network stores as parameters, frozen ones included, shared ones once."""
-    return sum(parameter.numel() for parameter in model.parameters())
+def load_trained(run_dir: str | Path) -> tuple[nn.Module, dict]:
+    """Return the network that a finished training run left in its folder, and its metadata.
 
-
-def fingerprint(model: nn.Module) -> str:
-    """Return 12 hexadecimal digits that change with any layer, option or shape, and not with the weights."""
-    shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
-    return hashlib.sha256(f"{model} {shapes}".encode()).hexdigest()[:12]
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """Give the model in evaluation mode; afterwards every module of it is in the mode it was in."""
-    modes = {module: module.training for module in model.modules()}
+    The metadata is a dict: `config` (what the run was), `classes`, `last_epoch` (its row of the history).
+    Raises BadInput that names a missing or damaged file, or weights of another network than today's.
+    """
+    tensors, metadata = load_weights(run_dir)
+    name = metadata["config"]["network"]
+    model = build(name)
     try:
-        yield model.eval()
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-
-
-def multiply_adds(model: nn.Module, input_size: tuple[int, int, int] = (3, 32, 32)) -> int:
-    """Return the multiplications with addition that one image costs, in convolutions and matrix products."""
-    image = torch.zeros(1, *input_size, device=next(model.parameters()).device)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter, evaluating(model):
-        model(image)
-    return counter.get_total_flops() // 2  # the counter takes a multiply-add for two operations
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise BadInput(f"{run_dir} holds another network than today's {name}: train again.") from error
+    return model, metadata

@@ -23,9 +23,9 @@ from tqdm.auto import tqdm
 
 from helpers.data import load_cifar10
 from helpers.errors import BadInput
-from helpers.profiles import ROOT, Value, notebooks, parameters, settings
 from helpers.results import write_result
 from helpers.runtime import commit, machine, versions
+from helpers.workbook.parameters import ROOT, Value, notebooks, parameters, settings
 
 RUNS = ROOT / "runs"
 SUMMARY = "summary.json"  # written last: a folder without it is no whole run

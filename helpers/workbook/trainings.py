@@ -7,11 +7,10 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from helpers.checkpoint import load_weights
 from helpers.data import load_cifar10, train_val_split
 from helpers.errors import BadInput
 from helpers.evaluation import accuracy, class_accuracy, predict
-from helpers.models import build
+from helpers.models import build, load_trained
 from helpers.recipes import recipe_named
 from helpers.results import result, write_result
 from helpers.runtime import banner
@@ -56,7 +55,7 @@ def train(
 
 def evaluate(run_dir: str | Path, data: str = "auto") -> pd.DataFrame:
     """Print a finished run's accuracy on the test set, class by class, and return the table."""
-    model, trained = load_weights(run_dir, build)
+    model, trained = load_trained(run_dir)
     test = load_cifar10(data, train=False)
     if trained["config"]["source"] != test.source:
         print(f"Trained on {trained['config']['source']} and tested on {test.source}: this says nothing about either.")
@@ -69,7 +68,7 @@ def evaluate(run_dir: str | Path, data: str = "auto") -> pd.DataFrame:
 
 def predict_files(run_dir: str | Path, paths: list[str]) -> pd.DataFrame:
     """Print and return the class and confidence (0 to 1) that a finished run gives each image file."""
-    model, trained = load_weights(run_dir, build)
+    model, trained = load_trained(run_dir)
     images = np.stack([_small(path) for path in paths])
     logits = predict(model, images, mean=trained["config"]["mean"], std=trained["config"]["std"])
     confidence, place = logits.softmax(1).max(1)

@@ -23,15 +23,17 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from helpers.augment import AUGMENTATIONS, augmentation, batched
-from helpers.checkpoint import RunDirectory
 from helpers.data import ImageSet
+from helpers.engines.fast import keep_freed_memory, peak_memory
+from helpers.engines.run_directory import RunDirectory
 from helpers.errors import BadInput, nearest
 from helpers.loaders import TrainLoader
-from helpers.models import MODELS, build, multiply_adds
+from helpers.models import MODELS, build
 from helpers.models.blocks import Dropout
 from helpers.recipes import RECIPES, Recipe
 from helpers.results import write_result
-from helpers.runtime import commit, keep_freed_memory, machine, peak_memory, pick_device, versions
+from helpers.runtime import commit, machine, pick_device, versions
+from helpers.summary import multiply_adds
 from helpers.training import Run, make_optimizer, set_dropout, train_step
 
 WARM_UP = 2  # steps not counted: the first ones meet cold caches

@@ -10,7 +10,7 @@ from nbformat import NotebookNode
 
 from helpers.errors import BadInput, nearest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 
 Value = bool | int | float | str | list

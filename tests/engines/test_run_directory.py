@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.checkpoint import RunDirectory, has_weights, load_weights, save_weights, write_atomically
+from helpers.engines.run_directory import RunDirectory, has_weights, load_weights, save_weights, write_atomically
 from helpers.errors import BadInput
 
 CONFIG = {"network": "tiny", "seed": 0}

@@ -3,17 +3,19 @@
 import json
 import re
 import shutil
-import tomllib
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
 from helpers.errors import BadInput
-from helpers.profiles import ROOT, notebooks, tagged
+from helpers.models import build
+from helpers.recipes import RECIPES
+from helpers.summary import fingerprint
+from helpers.training import set_dropout
+from helpers.workbook.parameters import ROOT, notebooks
 
-GITHUB = "https://github.com/"
-COLAB = "https://colab.research.google.com"
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python", "pygments_lexer": "ipython3"},
@@ -97,64 +99,6 @@ def output_problems(cell: NotebookNode) -> list[str]:
     return problems
 
 
-# --- links --------------------------------------------------------------------------------------------------
-
-
-def links(repository: str | None = None) -> None:
-    """Write the repository's address, a new one or the present, and the version wherever they are linked."""
-    old, version = address()
-    new = repository or old
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", new):
-        raise BadInput(f"{new!r} is no repository on GitHub; give OWNER/REPO.")
-    linked = {stem: nbformat.read(path, 4) for stem, path in notebooks().items()}
-    for stem, notebook in linked.items():
-        title = tagged(notebook, "title", stem)
-        title.source = title_cell(title.source, stem, list(linked), new, version)
-        tagged(notebook, "bootstrap", stem).source = bootstrap_cell(new, version)
-    for stem, notebook in linked.items():
-        nbformat.write(notebook, notebooks()[stem])
-    for path in (ROOT / "README.md", ROOT / "pyproject.toml"):
-        path.write_text(readdressed(path.read_text("utf-8"), old, new, version), "utf-8")
-
-
-def address() -> tuple[str, str]:
-    """Return the repository as OWNER/REPO, and the version, from pyproject.toml, the one place of both."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    return project["urls"]["Repository"].removeprefix(GITHUB), project["version"]
-
-
-def readdressed(text: str, old: str, new: str, version: str) -> str:
-    """Return the text with every link to the repository at its new address, and Colab's at this version."""
-    text = re.sub(rf"({GITHUB}|{COLAB}/github/){re.escape(old)}(?![\w-])", rf"\g<1>{new}", text)
-    return re.sub(rf"({COLAB}/github/{re.escape(new)}/blob/)[^/]+", rf"\g<1>v{version}", text)
-
-
-def title_cell(source: str, stem: str, stems: list[str], repository: str, version: str) -> str:
-    """Return a title cell: its first line, the Colab badge, the neighbours' links for Jupyter and Colab."""
-
-    def colab(other: str) -> str:
-        return f"{COLAB}/github/{repository}/blob/v{version}/notebooks/{other}.ipynb"
-
-    place = stems.index(stem)
-    neighbours = [
-        f"{word}: [{other.replace('_', ' ')}]({other}.ipynb) ([Colab]({colab(other)}))"
-        for word, others in (("Previous", stems[:place][-1:]), ("Next", stems[place + 1 :][:1]))
-        for other in others
-    ]
-    badge = f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({colab(stem)})"
-    return "\n\n".join([source.split("\n")[0], badge, " · ".join(neighbours)])
-
-
-def bootstrap_cell(repository: str, version: str) -> str:
-    """Return the cell that installs the helpers in Colab, without their dependencies: Colab has its own."""
-    return f"""\
-# In Colab, install the helpers of this notebook's version; elsewhere do nothing.
-import sys
-
-if "google.colab" in sys.modules:
-    %pip install --quiet --no-deps "cifar10-workbook @ git+{GITHUB}{repository}@v{version}\""""
-
-
 # --- readme -------------------------------------------------------------------------------------------------
 
 
@@ -194,3 +138,20 @@ def results_table(records: list[dict]) -> str:
     seen = " or ".join(sorted({f"{r['final']['seen']:,}" for r in longest.values()}))
     lines += ["", f"Accuracy on {seen} test images after the last epoch. Machine: {'; '.join(machines)}."]
     return "\n".join(lines) + "\n"
+
+
+def outdated(record: dict) -> str | None:
+    """Return why a record no longer belongs to the recipe or the network of its name; None if it does."""
+    recipe, changes = RECIPES.get(record["recipe"]), record.get("changes")
+    if recipe is None or changes is None:
+        return f"there is no recipe {record['recipe']!r}, or the record does not say how its own differed"
+    if unknown := set(changes) - set(asdict(recipe)):
+        return f"recipes have no {', '.join(sorted(unknown))} any more"
+    recipe = replace(recipe, **{name: tuple(v) if isinstance(v, list) else v for name, v in changes.items()})
+    if recipe.hash() != record["recipe_hash"]:
+        return f"the recipe {record['recipe']!r} has changed since"
+    model = build(record["network"])
+    set_dropout(model, recipe.dropout)
+    return (
+        None if fingerprint(model) == record["architecture"] else f"the network {record['network']!r} has changed since"
+    )

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import nn
 
 from helpers.errors import BadInput
 
-CONFIG, LOG, WEIGHTS = "config.json", "log.txt", "model.safetensors"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 ANEW = "start again (resume=False, on the command line --anew)"
 KEPT = 2  # the newest, and the one before in case the disk damages it
 
@@ -60,9 +61,9 @@ def _flush_folder(folder: Path) -> None:
 class RunDirectory:
     """The folder of one training run, locked while it is open.
 
-    It holds `config.json` (what the run is, and by which code and machine, for every resumption), `log.txt` (a line per
-    epoch), the two newest checkpoints, and at the end `model.safetensors`. Opening raises BadInput for a folder that
-    cannot be written to, that another process trains in, or that holds another run, showing what differs.
+    It holds `config.json` (what the run is, and by which code and machine, for every resumption), the two newest
+    checkpoints, and at the end `model.safetensors`. Opening raises BadInput for a folder that cannot be written to, that
+    another process trains in, or that holds another run, showing what differs.
     """
 
     def __init__(self, path: str | Path, config: dict, resume: bool = True):
@@ -92,7 +93,7 @@ class RunDirectory:
             stale.unlink()
         if not self.resume:
             # The config goes last, since it says whose the others are.
-            for old in [self.path / WEIGHTS, self.path / LOG, *self.checkpoints(), path]:
+            for old in [self.path / WEIGHTS, *self.checkpoints(), path]:
                 old.unlink(missing_ok=True)
         if not path.exists():
             if self.checkpoints():
@@ -121,17 +122,16 @@ class RunDirectory:
 
     def checkpoints(self) -> list[Path]:
         """Return the checkpoints, the newest first."""
-        return sorted(self.path.glob("step-*.pt"), reverse=True)  # step-<steps done>-<digest>.pt
+        return sorted(self.path.glob("step-*.pt"), reverse=True)  # step-<steps done>.pt
 
     def save(self, state: dict, step: int) -> None:
         """Write the state, plain tensors and values, as the newest checkpoint; raises BadInput when the disk does."""
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        content = buffer.getvalue()
-        path = self.path / f"step-{step:09d}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
+        path = self.path / f"step-{step:09d}.pt"
         with _writing(self.path):
-            write_atomically(path, lambda partial: partial.write_bytes(content))
-            for old in [other for other in self.checkpoints() if other != path][KEPT - 1 :]:
+            write_atomically(path, lambda partial: partial.write_bytes(buffer.getvalue()))
+            for old in self.checkpoints()[KEPT:]:
                 old.unlink()
 
     def load(self, log: Callable[[str], None]) -> dict | None:
@@ -153,22 +153,23 @@ class RunDirectory:
             raise BadInput(f"Every checkpoint in {self.path} is damaged: delete the folder to train from the start.")
         return None
 
-    def write_log(self, lines: list[str]) -> None:
-        """Write the whole log, so that it never disagrees with the state; raises BadInput when the disk refuses."""
-        text = "".join(f"{line}\n" for line in lines)
-        with _writing(self.path):
-            write_atomically(self.path / LOG, lambda partial: partial.write_text(text))
-
 
 def _read(path: Path) -> dict:
-    """Return a checkpoint's state; raises OSError or ValueError when the disk, its digest or torch finds damage."""
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest()[:16] != path.stem.rpartition("-")[2]:
-        raise ValueError("its digest is another one")
+    """Return a checkpoint's state; raises OSError or ValueError when the disk, the zip's checksums or torch find damage.
+
+    A checkpoint is a zip with a CRC-32 of each member, which torch itself does not compare.
+    """
     try:
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever the content led to
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+        state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # zipfile and torch raise whatever the content led to
         raise ValueError(f"{type(error).__name__} while reading") from error
+    if damaged:
+        raise ValueError(f"the checksum of {damaged} is another one")
+    return state
 
 
 def save_weights(run_dir: Path, model: nn.Module, metadata: dict) -> None:
@@ -185,8 +186,8 @@ def has_weights(run_dir: str | Path) -> bool:
     return (Path(run_dir) / WEIGHTS).exists()
 
 
-def load_weights(run_dir: str | Path, build: Callable[[str], nn.Module]) -> tuple[nn.Module, dict]:
-    """Return the trained network, made by `build` from its name, and its metadata (config, epochs, accuracies).
+def load_weights(run_dir: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
+    """Return the trained weights by name, and their metadata, which has the network's name in its config.
 
     Raises BadInput that names a missing or damaged file.
     """
@@ -197,17 +198,12 @@ def load_weights(run_dir: str | Path, build: Callable[[str], nn.Module]) -> tupl
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         if metadata.pop("digest") != _digest(tensors):
             raise ValueError("its digest is another one")
-        network = metadata["config"]["network"]
+        metadata["config"]["network"]
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist: run notebook 05 first, or give the folder of a finished run.") from None
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{path} is damaged ({error}): delete it and train again.") from error
-    model = build(network)
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise BadInput(f"{path} holds another network than today's {network}: train again.") from error
-    return model, metadata
+    return tensors, metadata
 
 
 def _digest(tensors: dict[str, torch.Tensor]) -> str:

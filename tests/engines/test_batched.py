@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from helpers.augment import A, ToTensorV2, augmentation, coarse_dropout, shift_scale_rotate
-from helpers.batched import batched
 from helpers.data import CIFAR10_MEAN, CIFAR10_STD
+from helpers.engines.batched import batched
 from helpers.errors import BadInput
 
 DRAWS = 20_000

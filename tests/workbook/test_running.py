@@ -14,8 +14,8 @@ from jupyter_client.kernelspec import NoSuchKernel
 from jupyter_core.utils import ensure_event_loop
 from nbformat.v4 import new_markdown_cell, new_output
 
-from helpers import __main__, profiles, workbook
 from helpers.errors import BadInput
+from helpers.workbook import __main__, parameters, running
 from toy import code, make_workbook, write_notebook
 
 LOADED = type("ImageSet", (), {"source": "cifar10"})
@@ -86,14 +86,14 @@ def test_a_wrong_name_or_value_is_one_line_and_status_2(two, arguments, told, mo
 def test_a_wrong_profile_is_refused(two, yaml, told):
     (two / "notebooks/profiles/quick.yaml").write_text(yaml)
     with pytest.raises(BadInput) as error:
-        workbook.run("quick")
+        running.run("quick")
     assert told in str(error.value)
     assert not any((two / "runs").iterdir())
 
 
 def test_parameters_come_from_the_notebook_the_profile_and_the_command_line_in_this_order(two):
     (two / "notebooks/profiles/quick.yaml").write_text("02_second: {STEPS: 3, RATE: 1}")
-    chosen = profiles.settings("quick", only=["2"], changes=["02.RATE=1e-3", "02.NAME=auto"])
+    chosen = parameters.settings("quick", only=["2"], changes=["02.RATE=1e-3", "02.NAME=auto"])
     expected = {"STEPS": 3, "RATE": 0.001, "NAME": "auto", "FLAG": True, "DEPTHS": [1, 2]}
     assert chosen == {"02_second": expected}
 
@@ -102,12 +102,12 @@ def test_parameters_come_from_the_notebook_the_profile_and_the_command_line_in_t
 def test_parameters_that_are_no_literals_are_refused(two, parameters):
     write_notebook(two / "notebooks/01_first.ipynb", parameters=parameters)
     with pytest.raises(BadInput, match="01_first.ipynb are not lines of NAME = literal"):
-        profiles.settings("quick")
+        parameters.settings("quick")
 
 
 def test_without_notebooks_the_command_says_where_to_run_it(toy):
     with pytest.raises(BadInput, match="clone of the repository"):
-        profiles.notebooks()
+        parameters.notebooks()
 
 
 def test_runs_that_cannot_be_written_to_are_one_sentence(two, monkeypatch, capsys):
@@ -142,7 +142,7 @@ def test_damaged_data_stops_everything_before_a_notebook_starts(data_notebook, m
     def damaged(root):
         raise BadInput("data_batch_1 is damaged.")
 
-    monkeypatch.setattr(workbook, "load_cifar10", damaged)
+    monkeypatch.setattr(running, "load_cifar10", damaged)
     assert workbook_command(monkeypatch, "run") == 2
     assert capsys.readouterr().err == "workbook: data_batch_1 is damaged.\n"
     assert not any((data_notebook / "runs").iterdir())
@@ -150,18 +150,18 @@ def test_damaged_data_stops_everything_before_a_notebook_starts(data_notebook, m
 
 def test_relative_folders_of_data_are_the_callers_not_the_kernels(data_notebook, monkeypatch):
     seen = []
-    monkeypatch.setattr(workbook, "load_cifar10", lambda root: seen.append(root) or LOADED)
+    monkeypatch.setattr(running, "load_cifar10", lambda root: seen.append(root) or LOADED)
     monkeypatch.setenv("CIFAR10_ROOT", "images")
-    chosen = profiles.settings("quick", data="notebooks")
-    assert workbook._load_data(chosen) == "cifar10"
+    chosen = parameters.settings("quick", data="notebooks")
+    assert running._load_data(chosen) == "cifar10"
     assert seen == [chosen["01_first"]["DATA"]] == [str(data_notebook / "notebooks")]
     assert os.environ["CIFAR10_ROOT"] == str(data_notebook / "images")
 
 
 def test_a_run_that_fell_back_to_the_stand_in_stays_with_it(data_notebook, monkeypatch):
-    monkeypatch.setattr(workbook, "load_cifar10", lambda root: type("ImageSet", (), {"source": "synthetic"}))
-    chosen = profiles.settings("quick")
-    assert workbook._load_data(chosen) == "synthetic"
+    monkeypatch.setattr(running, "load_cifar10", lambda root: type("ImageSet", (), {"source": "synthetic"}))
+    chosen = parameters.settings("quick")
+    assert running._load_data(chosen) == "synthetic"
     assert chosen["01_first"]["DATA"] == "synthetic"
 
 
@@ -239,7 +239,7 @@ def test_the_death_of_a_kernel_is_one_sentence(toy, monkeypatch, caplog):
 
 def test_a_kernel_that_does_not_start_is_one_sentence(toy, tmp_path, monkeypatch, capfd, caplog):
     (tmp_path / "ipykernel_launcher.py").write_text("raise SystemExit(1)")
-    monkeypatch.setitem(workbook.KERNEL_ENVIRONMENT, "PYTHONPATH", str(tmp_path))
+    monkeypatch.setitem(running.KERNEL_ENVIRONMENT, "PYTHONPATH", str(tmp_path))
     told, _ = failing_run(toy, "pass", monkeypatch)
     assert told.startswith("The kernel of 01_first failed (Kernel died before replying")
     assert capfd.readouterr().err == "" and not caplog.records
@@ -250,7 +250,7 @@ def test_a_kernel_without_specification_or_port_is_one_sentence(toy, error, monk
     async def refuse(self, **kwargs):
         raise error
 
-    monkeypatch.setattr(workbook.Kernel, "start_kernel", refuse)
+    monkeypatch.setattr(running.Kernel, "start_kernel", refuse)
     told, _ = failing_run(toy, "pass", monkeypatch)
     assert told.startswith("The kernel of 01_first failed (") and told.count("\n") == 0
 
@@ -293,7 +293,7 @@ def test_the_second_run_fails_on_a_last_digit_and_heeds_ignore_tags(toy, capfd):
     for cell in notebook.cells[3:]:
         cell.outputs = [new_output("stream", text="0.30000000000000003\n")]
     nbformat.write(notebook, path)
-    assert workbook._nbval(path.parent) == 1
+    assert running._nbval(path.parent) == 1
     assert "1 failed, 3 passed" in capfd.readouterr().out.splitlines()[-1]
 
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from helpers import bench
 from helpers.errors import BadInput
+from helpers.workbook import bench
 
 
 @pytest.fixture

@@ -6,15 +6,16 @@ import cv2
 import numpy as np
 import pytest
 
-from helpers import __main__, commands, training
+from helpers import training
 from helpers.data import take
+from helpers.workbook import __main__, trainings
 
 
 @pytest.fixture
 def little(few, monkeypatch, tmp_path):
     """The commands in an empty folder, with 200 images to train and 100 to test on."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(commands, "load_cifar10", lambda root, train=True: few if train else take(few, 100))
+    monkeypatch.setattr(trainings, "load_cifar10", lambda root, train=True: few if train else take(few, 100))
     return tmp_path
 
 
@@ -88,7 +89,7 @@ def test_an_image_file_is_cropped_to_its_middle_and_has_red_first(tmp_path):
     image[:, :32] = 255  # cut off
     image[:, 32:64, 2] = 200  # red, as OpenCV orders colours
     cv2.imwrite(str(tmp_path / "a.png"), image)
-    small = commands._small(tmp_path / "a.png")
+    small = trainings._small(tmp_path / "a.png")
     assert small.shape == (32, 32, 3)
     assert (small[:, :16] == [200, 0, 0]).all() and (small[:, 16:] == 0).all()
 

@@ -12,20 +12,21 @@ DATA = "auto, cifar10, synthetic, or the folder of cifar-10-batches-py"
 def check(network: str, recipe: str | None, augmentation: str | None, accuracy: float | None) -> int:
     """Print how a network stands to the challenge's constraints; return 1 when one of them is not met."""
     from helpers import assignment, recipes
+    from helpers.workbook import students
 
-    model = assignment.load_network(network)
+    model = students.load_network(network)
     judged = recipes.recipe_named(recipe) if recipe else recipes.RECIPES.get(network)
     if augmentation:
-        judged = assignment.load_pipeline(augmentation)
+        judged = students.load_pipeline(augmentation)
     table = assignment.check(model, judged, accuracy)
-    print(assignment.told(table))
+    print(students.told(table))
     return 0 if table.passed.all() else 1
 
 
 def bench(networks: list[str], **options) -> None:
     """Time the networks of these names, or all."""
-    from helpers import bench as benchmark
     from helpers.models import MODELS
+    from helpers.workbook import bench as benchmark
 
     benchmark.bench(networks or list(MODELS), **options)
 
@@ -40,13 +41,13 @@ def parser() -> argparse.ArgumentParser:
         added.set_defaults(function=function)
         return added
 
-    run = command("run", "workbook.run", "Execute the notebooks into runs/.")
+    run = command("run", "running.run", "Execute the notebooks into runs/.")
     run.add_argument("--profile", default="quick", help="parameter values: quick (default) or full")
     run.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="number or name, such as 05")
     run.add_argument("--set", nargs="+", default=[], metavar="CHANGE", dest="changes", help="such as 05.EPOCHS=3")
     run.add_argument("--data", help=DATA)
     run.add_argument("--out", help="a new folder instead of runs/<time>-<profile>, or an earlier run's to go on")
-    command("verify", "workbook.verify", "Run the notebooks twice, quickly, and compare the second run's outputs.")
+    command("verify", "running.verify", "Run the notebooks twice, quickly, and compare the second run's outputs.")
     render = command("render", "publish.render", "Bring a full run's outputs, figures and results into the repository.")
     render.add_argument("run", nargs="?", help="the run's folder; without it the newest full run")
     links = command("links", "publish.links", "Write the repository's address and version wherever they are linked.")
@@ -59,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     checked.add_argument("--augmentation", metavar="MODULE:NAME", help="an albumentations Compose of your own")
     checked.add_argument("--accuracy", type=float, help="test accuracy in percent")
     does = "Train a network by its recipe, or go on where it stopped, and measure it on the test set."
-    train = command("train", "commands.train", does)
+    train = command("train", "trainings.train", does)
     train.add_argument("name", metavar="RECIPE", help="its name, such as mobilenet_c40")
     train.add_argument("--seed", type=int, default=0, help="decides first weights, order, augmentation, dropout")
     train.add_argument("--run-dir", metavar="D", help="folder of the run, instead of runs/<recipe>-seed<seed>")
@@ -68,8 +69,8 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     train.add_argument("--anew", action="store_true", help="start again in a folder that has been used")
     train.add_argument("--tensorboard", action="store_true", help="write TensorBoard's files into the folder, too")
-    evaluate = command("evaluate", "commands.evaluate", "Measure a finished run on the test set, class by class.")
-    predict = command("predict", "commands.predict_files", "Say what a finished run sees in image files.")
+    evaluate = command("evaluate", "trainings.evaluate", "Measure a finished run on the test set, class by class.")
+    predict = command("predict", "trainings.predict_files", "Say what a finished run sees in image files.")
     for added in (evaluate, predict):
         added.add_argument("run_dir", metavar="RUN_DIR", help="the folder of a finished training run")
     predict.add_argument("paths", nargs="+", metavar="IMAGE", help="a JPEG or PNG file of any size")
@@ -91,7 +92,7 @@ def main() -> int:
     module, function = arguments.pop("function").split(".")
     sys.stdout.reconfigure(line_buffering=True)  # a log shows each line when it is printed, as a terminal does
     try:
-        status = getattr(import_module(f"helpers.{module}"), function)(**arguments)
+        status = getattr(import_module(f"helpers.workbook.{module}"), function)(**arguments)
         return status if isinstance(status, int) else 0
     except BadInput as error:
         print(f"workbook: {error}", file=sys.stderr)

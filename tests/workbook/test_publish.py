@@ -5,8 +5,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_output
 
-from helpers import publish
 from helpers.errors import BadInput
+from helpers.workbook import publish
 from toy import code, make_workbook, write_notebook
 
 FIGURE = new_output("display_data", {"image/png": "aGk=", "text/plain": "<Figure size 640x480 with 1 Axes>"})

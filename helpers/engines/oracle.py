@@ -1,0 +1,82 @@
+"""The receptive field measured by gradients: what the recurrence computes, seen from the other side."""
+
+import copy
+from collections.abc import Sequence
+from contextlib import suppress
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from helpers.engines.tracing import Trace, black_images, follow
+from helpers.errors import BadInput
+
+
+class _Summing(TorchFunctionMode):
+    """Makes layers sums with positive weights: max-pools add up; norms, dropout and summaries of whole maps are cut."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in (F.batch_norm, F.group_norm, F.instance_norm, F.layer_norm, F.dropout, F.dropout2d):
+            return args[0]
+        if func in (F.max_pool2d, torch.max_pool2d):
+            return _sum_pool(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        if func not in (F.adaptive_avg_pool2d, F.adaptive_max_pool2d, torch.mean, Tensor.mean):
+            return result
+        positions = result.ndim == 4 and max(result.shape[-2:]) > 1
+        return result.view_as(result) if positions else result.detach()  # one operation either way: they are counted
+
+
+def _sum_pool(x: Tensor, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, **_) -> Tensor:
+    """Add up the windows of F.max_pool2d, whose own gradient reaches a single pixel of each."""
+    height, width = F.max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode).shape[-2:]
+    stride, channels = stride or kernel_size, x.shape[1]
+    beyond = int(np.max(stride))  # what ceil_mode reaches at most
+    ones = x.new_ones(channels, 1, *np.broadcast_to(kernel_size, 2).tolist())
+    sums = F.conv2d(F.pad(x, (0, beyond, 0, beyond)), ones, None, stride, padding, dilation, channels)
+    return sums[..., :height, :width]
+
+
+def gradient_receptive_field(model: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> tuple[int, int]:
+    """Measure what `total` computes, (height, width), by the pixels that the gradient of a central unit reaches.
+
+    A copy has positive weights, and activations near zero, where all have a slope. What the table leaves out is cut.
+    Adaptive pooling to several units cannot be measured so: its windows grow with the image.
+    """
+    window = gradient_window(model, input_size)
+    return tuple((window[1] - window[0] + 1).tolist())
+
+
+@torch.enable_grad()
+def gradient_window(model: nn.Module, input_size: Sequence[int]) -> np.ndarray:
+    """Return ((top, left), (bottom, right)) of the first unit's window, measured at a central unit and moved back."""
+    image = black_images(model, input_size).to("cpu", torch.double).requires_grad_() + 0
+    model = copy.deepcopy(model).to("cpu", torch.double)
+    for name, parameter in model.named_parameters():
+        value = 1 / parameter[0].numel() if parameter.ndim > 1 else float(not name.endswith("bias"))
+        nn.init.constant_(parameter.requires_grad_(False), value)
+    with _Summing():
+        found = follow(model, image, Trace(image))
+        steps = 2 * np.array(found.before_pooling()) // found.jump + 2  # whole ones, so that branches still fit
+        side = image.shape[-2:] + steps * found.jump
+        gradient, moved = unit_gradient(model, image.new_full((1, input_size[0], *side.tolist()), 1e-30), found.made)
+    reached = np.argwhere(gradient > 0)
+    return np.array([reached.min(axis=0), reached.max(axis=0)]) - moved
+
+
+def unit_gradient(model: nn.Module, images: Tensor, made: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return |gradient| (H, W) of the central unit of what operation `made` makes, and its pixels from the first."""
+    images = images.detach().requires_grad_()
+    start = images + 0  # a layer that works in place may not do so on a leaf
+    trace = Trace(start, keep=made)
+    with suppress(BadInput):  # a head made for another size may fail, but only after the map is there
+        follow(model, start, trace)
+    gradient = None
+    if trace.kept is not None and trace.kept.requires_grad:
+        row, column = unit = np.array(trace.kept.shape[-2:]) // 2
+        (gradient,) = torch.autograd.grad(trace.kept[..., row, column].sum(), images, allow_unused=True)
+    if gradient is None or not gradient.any():
+        raise BadInput("No gradient of the central unit comes back to the image; build the network without no_grad.")
+    return gradient.abs().mean((0, 1)).cpu().double().numpy(), unit * trace.maps[trace.kept].jump

@@ -1,0 +1,1 @@
+"""The command `workbook`, and all that touches notebooks as files."""
