@@ -1,8 +1,6 @@
 import json
 import signal
-import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,14 +8,22 @@ import torch
 from torch import nn
 
 from faults import states_equal
-from helpers import training
 from helpers.data import ImageSet
-from helpers.engines.muon import Muon, orthogonalised
+from helpers.engines.stepping import Stepper
 from helpers.errors import BadInput, Interrupted
 from helpers.loaders import TrainLoader, steps_per_epoch
 from helpers.models import build
 from helpers.recipes import OPTIMIZERS, RECIPES, SCHEDULES
-from helpers.training import MEASURED, fit, learning_rate, make_optimizer, set_dropout
+from helpers.training import (
+    MEASURED,
+    Run,
+    fit,
+    learning_rate,
+    make_optimizer,
+    set_dropout,
+    train_epoch,
+    train_step,
+)
 
 RECIPE = replace(RECIPES["dilated_193k"], epochs=3, batch_size=40, peak_lr=0.01)
 
@@ -79,18 +85,14 @@ def last_state(run_dir):
     return torch.load(max(run_dir.glob("step-*.pt")), weights_only=True)
 
 
-def stopping_after(steps, monkeypatch, act):
-    """Let `act` happen when that many steps have been taken."""
-    real = training.train_step
-    taken = []
+def raising(number, *, after):
+    """Return an `on_step` that raises the signal when so many steps have been taken."""
 
-    def step(*args):
-        real(*args)
-        taken.append(1)
-        if len(taken) == steps:
-            act()
+    def on_step(run):
+        if run.step == after:
+            signal.raise_signal(number)
 
-    monkeypatch.setattr(training, "train_step", step)
+    return on_step
 
 
 @pytest.mark.parametrize(
@@ -105,22 +107,21 @@ def stopping_after(steps, monkeypatch, act):
     ],
 )
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_run_ends_as_an_uninterrupted_one(few, tmp_path, monkeypatch, stop, changes, workers, number):
+def test_interrupted_run_ends_as_an_uninterrupted_one(few, tmp_path, stop, changes, workers, number):
     recipe = replace(RECIPE, **changes)
     whole, resumed = small(), small(seed=5)  # the second one's weights come from the checkpoint
     expected = fit(whole, few, recipe, val=few, run_dir=tmp_path / "whole", log=None)
 
-    stopping_after(stop, monkeypatch, lambda: signal.raise_signal(number))
+    stopped_run = {"val": few, "run_dir": tmp_path / "run", "log": None, "workers": workers}
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(Interrupted, match=f"after step {stop} of 15") as stopped:
-        fit(small(), few, recipe, val=few, run_dir=tmp_path / "run", log=None, workers=workers)
+        fit(small(), few, recipe, **stopped_run, on_step=raising(number, after=stop))
     assert stopped.value.signum == number
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert not (tmp_path / "run/model.safetensors").exists()  # nothing half-finished passes for a result
-    monkeypatch.undo()
 
     lines = []
-    history = fit(resumed, few, recipe, val=few, run_dir=tmp_path / "run", log=lines.append, workers=workers)
+    history = fit(resumed, few, recipe, **stopped_run | {"log": lines.append})
     assert lines[0].startswith(f"resumed after step {stop} of 15")
     assert equal(whole, resumed) and without_times(history).equals(without_times(expected))
     assert states_equal(last_state(tmp_path / "whole"), last_state(tmp_path / "run"))
@@ -128,19 +129,19 @@ def test_interrupted_run_ends_as_an_uninterrupted_one(few, tmp_path, monkeypatch
 
 def test_state_is_saved_within_an_epoch_when_it_is_time(few, tmp_path):
     fit(small(), few, RECIPE, run_dir=tmp_path, log=None, save_every=0)
-    assert [path.name[:14] for path in sorted(tmp_path.glob("step-*"))] == ["step-000000014", "step-000000015"]
-    assert len((tmp_path / "log.txt").read_text().splitlines()) == 3
+    assert [path.name for path in sorted(tmp_path.glob("step-*"))] == ["step-000000014.pt", "step-000000015.pt"]
     config = json.loads((tmp_path / "config.json").read_text())
     (session,) = config["sessions"]
     assert config["run"]["epochs"] == 3 and session["from_step"] == 0 and session["device"] == "cpu"
     assert session["versions"]["torch"] == torch.__version__.split("+")[0]
 
 
-def test_every_resumption_is_noted_and_another_machine_told(few, tmp_path, monkeypatch):
-    stopping_after(6, monkeypatch, lambda: signal.raise_signal(signal.SIGINT))
+def test_every_resumption_is_noted_and_another_machine_told(few, tmp_path):
     with pytest.raises(Interrupted):
-        fit(small(), few, RECIPE, run_dir=tmp_path, log=None)
-    monkeypatch.setattr(training, "machine", lambda: "another machine")
+        fit(small(), few, RECIPE, run_dir=tmp_path, log=None, on_step=raising(signal.SIGINT, after=6))
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["sessions"][0]["machine"] = "another machine"
+    (tmp_path / "config.json").write_text(json.dumps(config))
     lines = []
     history = fit(small(), few, RECIPE, run_dir=tmp_path, log=lines.append)
     assert lines[1].startswith("going on with another machine: the end may differ")
@@ -149,25 +150,42 @@ def test_every_resumption_is_noted_and_another_machine_told(few, tmp_path, monke
     assert again.sessions == history.sessions and again.engine == "batched"
 
 
-def test_a_signal_after_the_last_state_is_not_lost(few, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "save_weights", lambda *_: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
-        fit(small(), few, RECIPE, run_dir=tmp_path, log=None)
+def test_callbacks_get_every_step_and_every_row_before_the_state_is_saved(few, tmp_path):
+    steps, rows = [], []
+
+    def on_step(run):
+        steps.append((run.step, len(list(tmp_path.glob("step-*")))))
+
+    def on_epoch(row):
+        rows.append((row, last_state(tmp_path)["step"] if len(rows) else 0))
+
+    history = fit(small(), few, RECIPE, run_dir=tmp_path, log=None, on_step=on_step, on_epoch=on_epoch)
+    assert steps == [(step, min((step - 1) // 5, 2)) for step in range(1, 16)]
+    assert rows == list(zip(history.rows, [0, 5, 10], strict=True))
+
+
+def test_a_background_job_ignores_ctrl_c_and_stops_and_saves_on_sigterm(few, tmp_path):
+    """A shell starts background jobs with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        fit(small(), few, RECIPE, run_dir=tmp_path / "whole", log=None, on_step=raising(signal.SIGINT, after=3))
+        with pytest.raises(Interrupted, match="after step 7 of 15"):
+            fit(small(), few, RECIPE, run_dir=tmp_path / "run", log=None, on_step=raising(signal.SIGTERM, after=7))
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert last_state(tmp_path / "run")["step"] == 7
 
 
 def test_average_of_the_weights_is_the_result(few):
     """Against the sum by hand: a tenth of each new state, nine tenths of the average before."""
     recipe, states = replace(RECIPE, epochs=2, average=0.9, engine="per_image"), []
-    real = training.train_step
 
-    def step(run, *batch):
-        real(run, *batch)
+    def note(run):
         states.append({name: tensor.clone() for name, tensor in run.model.state_dict().items()})
 
     model = small()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "train_step", step)
-        fit(model, few, recipe, log=None)
+    fit(model, few, recipe, log=None, on_step=note)
     expected = states[0]
     for state in states[1:]:
         expected = {name: 0.9 * expected[name] + 0.1 * state[name] for name in state}
@@ -187,26 +205,20 @@ def test_clipped_gradients_are_no_longer_than_asked_for(few):
 
 
 @pytest.mark.parametrize("where", ["loss", "gradient"])
-def test_divergence_stops_before_the_step_and_leaves_the_last_good_state(few, tmp_path, monkeypatch, where):
-    real = training.train_step
+def test_divergence_stops_before_the_step_and_leaves_the_last_good_state(few, tmp_path, where):
+    model, kept = small(), []
 
-    def step(run, images, labels):
-        if run.step < 7:
-            return real(run, images, labels)
-        if where == "loss":
-            images = images * float("nan")
-        else:
-            run.model[0].weight.register_hook(lambda gradient: gradient * float("inf"))
-        before = run.model[6].weight.clone()
-        try:
-            real(run, images, labels)
-        finally:
-            assert run.step == 7 and torch.equal(before, run.model[6].weight)
+    def poison(run):
+        if run.step == 7 and where == "loss":
+            model.register_forward_pre_hook(lambda module, inputs: inputs[0] * float("nan"))
+        elif run.step == 7:
+            model[0].weight.register_hook(lambda gradient: gradient * float("inf"))
+        kept[:] = [model[6].weight.detach().clone()]
 
-    monkeypatch.setattr(training, "train_step", step)
     rate = learning_rate(RECIPE, 7, 15)
     with pytest.raises(BadInput, match=rf"not finite at step 8 of 15, in epoch 2 at learning rate {rate:.3g}"):
-        fit(small(), few, RECIPE, run_dir=tmp_path, log=None, save_every=0)
+        fit(model, few, RECIPE, run_dir=tmp_path, log=None, save_every=0, on_step=poison)
+    assert torch.equal(kept[0], model[6].weight)
     assert last_state(tmp_path)["step"] == 7
     assert all(tensor.isfinite().all() for tensor in last_state(tmp_path)["model"].values())
 
@@ -231,14 +243,12 @@ def test_run_directory_of_another_run_is_refused_with_what_differs(few, tmp_path
     assert len(history.rows) == 1
 
 
-def test_state_of_another_layout_is_refused(few, tmp_path, monkeypatch):
+def test_state_of_another_layout_is_refused(few, tmp_path):
     fit(small(), few, RECIPE, run_dir=tmp_path, log=None)
-    real = training.Run.state_dict
-    monkeypatch.setattr(training.Run, "state_dict", lambda run: {k: v for k, v in real(run).items() if k != "scaler"})
-    (tmp_path / "model.safetensors").unlink()
     for path in tmp_path.glob("step-*.pt"):
-        path.unlink()
-    fit(small(), few, RECIPE, run_dir=tmp_path, log=None)
+        state = torch.load(path, weights_only=True)
+        del state["scaler"]
+        torch.save(state, path)
     with pytest.raises(BadInput, match="another version of the workbook"):
         fit(small(), few, RECIPE, run_dir=tmp_path, log=None)
 
@@ -353,155 +363,51 @@ def test_absent_device_is_refused(few):
 # --- what a GPU does, as far as a CPU can show it ---
 
 
-def test_half_precision_learns_the_same_to_its_few_digits(few, monkeypatch):
-    recipe = replace(RECIPE, epochs=4, augmentation="none")
-    whole, half = small(), small()
-    expected = fit(whole, few, recipe, log=None)
-    monkeypatch.setattr(training, "mixed_precision", lambda device: torch.bfloat16)
-    history = fit(half, few, recipe, log=None)
-    assert not equal(whole, half) and next(half.parameters()).dtype == torch.float32
-    assert history.table.train_loss.tolist() == pytest.approx(expected.table.train_loss.tolist(), rel=0.02)
-
-
-def test_scaled_gradients_leave_out_steps_that_overflow_and_the_scale_is_resumed(few, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "mixed_precision", lambda device: torch.float16)
-    monkeypatch.setattr(training, "GRADIENT_SCALE", 2.0**40)  # overflows at first
-    whole = small()
-    fit(whole, few, RECIPE, run_dir=tmp_path / "whole", log=None)
-    scale = last_state(tmp_path / "whole")["scaler"]["scale"]
-    assert 1 < scale < 2.0**40
-    stopping_after(7, monkeypatch, lambda: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(Interrupted):
-        fit(small(), few, RECIPE, run_dir=tmp_path / "run", log=None)
-    resumed = small(1)
-    fit(resumed, few, RECIPE, run_dir=tmp_path / "run", log=None)
-    assert equal(whole, resumed)
+def test_half_precision_learns_the_same_to_its_few_digits(few):
+    recipe, losses = replace(RECIPE, augmentation="none"), {}
+    for precision in (None, torch.bfloat16):
+        run = Run(small(), recipe, TrainLoader(few, recipe, seed=0))
+        run.stepper = Stepper(run.optimizer, run.device, precision)
+        for epoch in range(recipe.epochs):
+            train_epoch(run, epoch)
+            run.finish_epoch(None)
+        losses[precision] = [row["train_loss"] for row in run.rows]
+        assert run.model[0].weight.dtype == torch.float32
+    assert losses[torch.bfloat16] == pytest.approx(losses[None], rel=0.02)
+    assert losses[torch.bfloat16] != losses[None]
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_device_that_cannot_be_waited_for_takes_no_step_and_finds_divergence_before_it_saves(
-    few, tmp_path, monkeypatch, optimizer
-):
-    """A device that is no CPU in name: nothing is read until a state is to be saved or an epoch is over."""
-    watch, make = training.Run.watch, training.make_optimizer
-    weights = []
+def test_divergence_that_was_not_waited_for_is_found_before_a_state_is_saved_and_at_the_epochs_end(few, optimizer):
+    recipe = replace(RECIPE, optimizer=optimizer, peak_lr=0.01)
+    run = Run(small(), recipe, TrainLoader(few, recipe, seed=0))
+    run.stepper = Stepper(run.optimizer, run.device, read_at_once=False)
+    for group in run.optimizer.param_groups:
+        if optimizer != "muon":  # which leaves the weights alone by itself
+            group["fused"] = True  # as on a GPU
+    kept = []
 
-    def fused(model, recipe):
-        made = make(model, recipe)
-        for group in made.param_groups:
-            group["fused"] = True  # as on a GPU; Muon has no such option
-        return made
-
-    def watch_late(run, loss, gradient_norm):
-        run.device = SimpleNamespace(type="gpu")
+    def poison(run):
         if run.step == 2:
-            run.model[0].weight.grad.fill_(float("nan"))
-            gradient_norm = gradient_norm * float("nan")
-        weights.append([p.detach().clone() for p in run.model.parameters()])
-        watch(run, loss, gradient_norm)
-        run.device = torch.device("cpu")
+            run.model.register_forward_pre_hook(lambda module, inputs: inputs[0] * float("nan"))
+            kept.extend(p.detach().clone() for p in run.model.parameters())
 
-    monkeypatch.setattr(training.Run, "watch", watch_late)
-    monkeypatch.setattr(training, "make_optimizer", fused)
-    for folder in (None, tmp_path):
-        weights.clear()
-        model = small()
+    train_epoch(run, 0, on_step=poison)
+    assert run.step == 5 and all(map(torch.equal, kept, run.model.parameters()))
+    for use in (run.state_dict, lambda: run.finish_epoch(None)):
         with pytest.raises(BadInput, match="not finite at step 3 of 15, in epoch 1"):
-            fit(model, few, replace(RECIPE, optimizer=optimizer, peak_lr=0.01), run_dir=folder, log=None)
-        kept = list(model.parameters())
-        assert all(torch.equal(a, b) for a, b in zip(weights[2], kept, strict=True))
-        assert not any(torch.equal(a, b) for a, b in zip(weights[1], kept, strict=True))
-    assert not list(tmp_path.glob("step-*"))
+            use()
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_state_goes_on_with_the_optimisers_of_its_new_device(few, optimizer):
     recipe = replace(RECIPE, optimizer=optimizer)
-    began, goes_on = (training.Run(small(), recipe, TrainLoader(few, recipe, seed=0)) for _ in range(2))
-    training.train_step(began, *next(began.loader.epoch(0)))
+    began, goes_on = (Run(small(), recipe, TrainLoader(few, recipe, seed=0)) for _ in range(2))
+    train_step(began, *next(began.loader.epoch(0)))
     for group in goes_on.optimizer.param_groups:
         if optimizer != "muon":
             group["fused"] = True  # as on a GPU
     goes_on.load_state_dict(began.state_dict())
     assert all(group.get("fused", True) for group in goes_on.optimizer.param_groups)
     assert equal(began.model, goes_on.model)
-    training.train_step(goes_on, *next(goes_on.loader.epoch(0)))
-
-
-def test_float16_without_a_scale_that_fits_is_divergence(few, monkeypatch):
-    monkeypatch.setattr(training, "mixed_precision", lambda device: torch.float16)
-    monkeypatch.setattr(training, "GRADIENT_SCALE", 2.0)
-    model = small()
-    model[0].weight.register_hook(lambda gradient: gradient * float("nan"))
-    with pytest.raises(BadInput, match="not finite"):
-        fit(model, few, RECIPE, log=None)
-
-
-def test_tensorboard_gets_every_figure_of_every_epoch(few, tmp_path, monkeypatch):
-    written = []
-
-    class Writer:
-        def __init__(self, folder, purge_step):
-            assert folder == str(tmp_path / "tensorboard")
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            pass
-
-        def add_scalar(self, name, value, epoch):
-            written.append((name, epoch))
-
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
-    monkeypatch.setattr(training, "find_spec", lambda name: True)
-    history = fit(small(), few, RECIPE, val=few, run_dir=tmp_path, log=None, tensorboard=True)
-    assert set(written) == {(name, epoch) for name in history.table.columns for epoch in (1, 2, 3)}
-
-
-# --- Muon ---
-
-
-@pytest.mark.parametrize("shape", [(16, 40), (40, 16), (24, 24)])
-def test_orthogonalised_keeps_the_singular_vectors_and_evens_their_values(shape):
-    torch.manual_seed(0)
-    matrix = torch.randn(shape) @ torch.diag(torch.logspace(0, -1, shape[1]))
-    even = orthogonalised(matrix) / max(1, shape[0] / shape[1]) ** 0.5
-    values = torch.linalg.svdvals(even)
-    assert values.min() > 0.3 and values.max() < 1.3
-    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-    aligned = left.T @ even @ right.T
-    assert torch.allclose(aligned, torch.diag(aligned.diagonal()), atol=1e-2)
-
-
-def test_muon_steps_as_torchs_own_on_matrices():
-    """torch's, for matrices only, iterates in bfloat16: the directions agree to a few percent."""
-    torch.manual_seed(0)
-    ours, theirs = (torch.nn.Parameter(torch.ones(12, 30)) for _ in range(2))
-    mine = Muon([{"params": [ours], "orthogonal": True}], lr=0.1, momentum=0.9)
-    reference = torch.optim.Muon([theirs], lr=0.1, momentum=0.9, weight_decay=0.0)
-    for _ in range(3):
-        ours.grad = torch.randn(12, 30)
-        theirs.grad = ours.grad.clone()
-        mine.step()
-        reference.step()
-    assert torch.nn.functional.cosine_similarity((ours - 1).flatten(), (theirs - 1).flatten(), dim=0) > 0.999
-    assert (ours - 1).norm().item() == pytest.approx((theirs - 1).norm().item(), rel=0.02)
-
-
-def test_muon_orthogonalises_convolutions_across_channels_and_moves_the_rest_as_sgd():
-    recipe = replace(RECIPE, optimizer="muon")
-    groups = make_optimizer(build("dilated_193k"), recipe).param_groups
-    assert [(group["orthogonal"], group["weight_decay"]) for group in groups] == [
-        (True, recipe.weight_decay), (False, recipe.weight_decay), (False, 0.0)
-    ]  # fmt: skip
-    assert all(p.ndim == 4 and p.shape[1] > 1 for p in groups[0]["params"])
-    assert sum(p.numel() for group in groups for p in group["params"]) == 193_535
-    weights = [torch.nn.Parameter(torch.ones(3, 4)) for _ in range(2)]
-    mine = Muon([{"params": [weights[0]]}], lr=0.1, momentum=0.9)
-    sgd = torch.optim.SGD([weights[1]], lr=0.1, momentum=0.9, nesterov=True)
-    for step in range(3):
-        for weight, optimizer in zip(weights, (mine, sgd), strict=True):
-            weight.grad = torch.full((3, 4), 1.0 + step)
-            optimizer.step()
-    assert torch.allclose(*weights)
+    train_step(goes_on, *next(goes_on.loader.epoch(0)))

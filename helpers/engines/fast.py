@@ -1,4 +1,4 @@
-"""What makes a step faster on the same machine: memory that is kept, half precision, two layers computed another way."""
+"""What makes a step faster on the same machine: memory that is kept, half precision, two layers computed anew."""
 
 import ctypes
 import platform

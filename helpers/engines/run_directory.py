@@ -28,12 +28,21 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         write(partial)
-        with open(partial, "r+b") as file:  # Windows flushes only what may be written to
-            os.fsync(file.fileno())
+        _flush(partial, os.O_RDWR)  # Windows flushes only what may be written to
         os.replace(partial, path)
-        _flush_folder(path.parent)
+        if os.name == "posix":  # the folder itself, or a power cut could undo the renaming; Windows opens no folders
+            _flush(path.parent, os.O_RDONLY)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _flush(path: Path, flags: int) -> None:
+    """Wait until what was written is on the disk."""
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -48,22 +57,12 @@ def _writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _flush_folder(folder: Path) -> None:
-    """Flush the folder itself, or a power cut could undo the renaming; Windows opens no folders."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 class RunDirectory:
     """The folder of one training run, locked while it is open.
 
     It holds `config.json` (what the run is, and by which code and machine, for every resumption), the two newest
-    checkpoints, and at the end `model.safetensors`. Opening raises BadInput for a folder that cannot be written to, that
-    another process trains in, or that holds another run, showing what differs.
+    checkpoints, and at the end `model.safetensors`. Opening raises BadInput for a folder that cannot be written to,
+    that another process trains in, or that holds another run, showing what differs.
     """
 
     def __init__(self, path: str | Path, config: dict, resume: bool = True):
@@ -142,7 +141,7 @@ class RunDirectory:
         found = self.checkpoints()
         for place, path in enumerate(found):
             try:
-                state = _read(path)
+                state = read_state(path)
             except (OSError, ValueError) as error:  # the disk's way, and ours, to say so
                 log(f"{path} is damaged ({error})")
                 continue
@@ -154,8 +153,8 @@ class RunDirectory:
         return None
 
 
-def _read(path: Path) -> dict:
-    """Return a checkpoint's state; raises OSError or ValueError when the disk, the zip's checksums or torch find damage.
+def read_state(path: Path) -> dict:
+    """Return a checkpoint's state; raises OSError or ValueError when the disk, a checksum or torch finds damage.
 
     A checkpoint is a zip with a CRC-32 of each member, which torch itself does not compare.
     """

@@ -1,4 +1,4 @@
-"""The synthetic stand-in for CIFAR-10: images drawn by code, for machines that have neither the data nor the internet."""
+"""The synthetic stand-in for CIFAR-10: images drawn by code, for machines without the data and the internet."""
 
 import numpy as np
 
@@ -13,9 +13,9 @@ CLASSES = tuple(f"{texture} {shape}" for shape in _SHAPES for texture in ("plain
 
 
 def draw_stand_in(train: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Draw 10,000 training or 2,000 test images of five shapes, each plain or striped, and return them and their labels.
+    """Return 10,000 training or 2,000 test images of five shapes, each plain or striped, and their labels.
 
-    uint8 (N, 32, 32, 3) and int64 (N,). Place, size, rotation, colours, light and noise vary, so that no pixel by
+    They are uint8 (N, 32, 32, 3) and int64 (N,). Place, size, rotation, colours, light and noise vary, so that no pixel by
     itself tells the class.
     """
     count, seed = (10_000, 1) if train else (2_000, 2)
