@@ -8,10 +8,9 @@ from matplotlib.figure import Figure
 
 from helpers import plots
 
-TABLE = pd.DataFrame(
-    {"train_loss": [2.0, 1.0], "val_loss": [2.1, 1.2], "train_accuracy": [20.0, 60.0], "val_accuracy": [25.0, 55.0],
-     "lr": [0.1, 0.0]}, index=pd.Index([1, 2], name="epoch"),
-)  # fmt: skip
+TRAINING = {"train_loss": [2.0, 1.0], "train_accuracy": [20.0, 60.0], "lr": [0.1, 0.0]}
+HOLD_OUT = {"val_loss": [2.1, 1.2], "val_accuracy": [25.0, 55.0]}
+TABLE = pd.DataFrame({**TRAINING, **HOLD_OUT}, index=pd.Index([1, 2], name="epoch"))
 IMAGES = np.zeros((5, 32, 32, 3), np.uint8)
 FIGURES = {
     "image_grid": lambda t: plots.image_grid(IMAGES, 3, t, captions=list("abcde"), row_labels=["x", "y"]),
@@ -61,6 +60,16 @@ def test_differences_are_drawn_with_their_intervals():
 def test_training_curves_show_the_gap():
     gap = FIGURES["training_curves"]("t").axes[2].lines[0]
     assert gap.get_ydata().tolist() == [-5.0, 5.0]
+
+
+def test_training_curves_do_without_a_hold_out():
+    loss, _, gap, _ = plots.training_curves(TABLE[list(TRAINING)], "t").axes
+    assert [line.get_label() for line in loss.lines] == ["training (augmented)"] and not gap.lines
+    both = FIGURES["training_curves"]("t").axes[1].lines
+    assert [(line.get_label(), *line.get_ydata()) for line in both] == [
+        ("training (augmented)", 20.0, 60.0),
+        ("hold-out", 25.0, 55.0),
+    ]
 
 
 def test_unproductive_layers_are_drawn_hollow():
