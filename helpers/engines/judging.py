@@ -1,59 +1,47 @@
-"""What the challenge's rules measure, on a layer table, on a network and on a pipeline of augmentations."""
+"""What the challenge's rules measure: on a network, on its layer table, and on an albumentations pipeline.
 
-import os
-from collections.abc import Iterable
+A table is one of `helpers.receptive_field.layer_table`. Transforms are known by the names of their classes, since
+importing albumentations takes a second.
+"""
+
+from collections.abc import Iterable, Sequence
+from copy import copy
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import nn
 
-from helpers.errors import BadInput
+from helpers.errors import BadInput, kind_of
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or its import asks the network for a newer version
-
-import albumentations as A  # noqa: E402
-
-HOLE, FILL_TOLERANCE = 16, 3  # pixels; grey levels
-CIFAR10_MEAN = (0.4913997, 0.4821584, 0.4465309)  # FIXME
+FILL_TOLERANCE, DRAWS = 3, 200  # grey levels; holes that are looked at, since size and number may be random
+Applied = tuple[object, float]  # a transform, and the probability that an image gets it
+UNITS = "Normalize", "ToFloat"  # the transforms that change the units of an image and not its colours
 
 
-def rows_behind_output(table: pd.DataFrame) -> set[int]:
-    """Return the rows that feed the output, however far back: what else ran was thrown away."""
-    found = {*table.attrs["output_rows"]}
-    for row in reversed(table.index):
-        if row in found:
-            found.update(table.inputs[row])
-    return found
+def refuse_other_than_ten_logits(model: nn.Module) -> None:
+    """Raise BadInput unless the network, in evaluation mode, gives ten logits for an image of 32x32."""
+    images = torch.zeros(2, 3, 32, 32).to(next(model.parameters(), torch.zeros(())))
+    with torch.no_grad(), torch.random.fork_rng():
+        output = model(images)
+    got = tuple(output.shape) if isinstance(output, torch.Tensor) else kind_of(output)
+    if got != (2, 10):
+        raise BadInput(f"The network gives {got} for two images; the challenge needs (2, 10), a logit per class.")
 
 
-def convolutions_before(table: pd.DataFrame, rows: Iterable[int]) -> set[int]:
-    """Return the last convolutions before these inputs, looking through padding, crops and pooling."""
-    found = set()
-    for row in rows:
-        if row >= 0 and table.kind[row] == "Conv2d":
-            found.add(row)
-        elif row >= 0 and table.output[row][1:] != (1, 1):
-            found |= convolutions_before(table, table.inputs[row])
-    return found
+def refuse_unregistered(model: nn.Module, table: pd.DataFrame) -> None:
+    """Raise BadInput where the network uses layers that it does not know as its own, as those of a plain list."""
+    used, registered = table.params.sum(), sum(parameter.numel() for parameter in model.parameters())
+    if used > registered and (name := _plain_container(model)):
+        raise BadInput(
+            f"The layers use {used:,} weights, but the network has registered only {registered:,} parameters: "
+            f"keep {name!r} in nn.ModuleList, not in a list."
+        )
 
 
-def walk_to_pooling(table: pd.DataFrame, row: int) -> tuple[int, set[str], set[str]]:
-    """Return how many connected layers lie in a row from here back to the pooling, which, and where none is met."""
-    if row < 0:
-        return 0, set(), {"the image"}
-    kind, own = table.kind[row], {table.layer[row]}
-    if table.kernel[row] != 1 or table.output[row][1:] != (1, 1):
-        return 0, set(), set() if kind == "global pool" else own
-    depths, layers, ends = zip(*(walk_to_pooling(table, source) for source in table.inputs[row]), strict=True)
-    layers, ends = set().union(*layers), set().union(*ends)
-    if kind == "global pool" and ends:  # of a map that convolutions have shrunk to a single position
-        return 0, set(), set()
-    connected = own if kind in ("Linear", "Conv2d") else set()
-    return max(depths) + len(connected), layers | connected, ends
-
-
-def unregistered(model: nn.Module) -> str | None:
-    """Return the name of a plain list, tuple or dict of layers, which the network does not know as its own."""
+def _plain_container(model: nn.Module) -> str | None:
+    """Return the name of a list, tuple or dict of layers that are not registered."""
     known = set(model.modules())
     for module in known:
         for name, value in vars(module).items():
@@ -63,67 +51,170 @@ def unregistered(model: nn.Module) -> str | None:
     return None
 
 
-def probabilities(compose: A.Compose, p: float | None = None) -> list[tuple[A.BasicTransform, float]]:
-    """Return a pipeline's transforms in order, each with its probability of being probabilities to an image.
+def as_percent(accuracy: object) -> float:
+    """Return a number in percent, or a tensor or array of one, as a float; raises BadInput for anything else."""
+    is_number = hasattr(accuracy, "__float__") and not isinstance(accuracy, bool) and np.ndim(accuracy) == 0
+    percent = float(accuracy) if is_number else float("nan")
+    if not (percent == 0 or 1 < percent <= 100):
+        raise BadInput(f"The accuracy is {accuracy!r}; give it in percent, such as 86.15.")
+    return percent
+
+
+def max_pools(table: pd.DataFrame) -> list[str]:
+    """Return the layers that take a maximum over positions."""
+    return table.layer[table.kind.str.contains("max", case=False)].unique().tolist()
+
+
+def convolutions(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the 2-D convolutions that feed the output: what else ran was thrown away."""
+    needed = set(table.attrs["output_rows"])
+    for row in reversed(table.index):
+        if row in needed:
+            needed.update(table.inputs[row])
+    return table[(table.kind == "Conv2d") & table.index.isin(needed)]
+
+
+def count_dilated(table: pd.DataFrame) -> int:
+    """Return how many convolutions are dilated along an axis where their kernel is larger than one."""
+    found = convolutions(table)
+    sides = zip(found.kernel, found.dilation, strict=True)
+    return sum(bool(np.any(np.greater(kernel, 1) & np.greater(dilation, 1))) for kernel, dilation in sides)
+
+
+def count_separable(table: pd.DataFrame) -> int:
+    """Return how many 1x1 convolutions have a depthwise one as the last convolution before them."""
+    found = convolutions(table)
+    wide = found.kernel.map(np.max) > 1
+    depthwise = set(found.index[wide & (found.groups > 1) & (found.groups == found.channels_in)])
+    pointwise = found[~wide & (found.groups == 1)]
+    return sum(bool(depthwise & _convolutions_before(table, inputs)) for inputs in pointwise.inputs)
+
+
+def _convolutions_before(table: pd.DataFrame, rows: Iterable[int]) -> set[int]:
+    """Return the last convolutions before these inputs, looking through padding, crops and pooling."""
+    found = set()
+    for row in rows:
+        if row >= 0 and table.kind[row] == "Conv2d":
+            found.add(row)
+        elif row >= 0 and table.output[row][1:] != (1, 1):
+            found |= _convolutions_before(table, table.inputs[row])
+    return found
+
+
+def walk_to_pooling(table: pd.DataFrame, rows: Iterable[int]) -> tuple[int, set[str], set[str]]:
+    """Return how many connected layers lie in a row from here back to the pooling, which, and where none is met.
+
+    1x1 convolutions of a single position are fully connected, too.
+    """
+    depths, layers, ends = zip(*(_walk_from(table, row) for row in rows), strict=True)
+    return max(depths), set().union(*layers), set().union(*ends)
+
+
+def _walk_from(table: pd.DataFrame, row: int) -> tuple[int, set[str], set[str]]:
+    if row < 0:
+        return 0, set(), {"the image"}
+    kind, own = table.kind[row], {table.layer[row]}
+    if table.kernel[row] != 1 or table.output[row][1:] != (1, 1):
+        return 0, set(), set() if kind == "global pool" else own
+    depth, layers, ends = walk_to_pooling(table, table.inputs[row])
+    if kind == "global pool" and ends:  # of a map that convolutions have shrunk to a single position
+        return 0, set(), set()
+    return (depth + 1, layers | own, ends) if kind in ("Linear", "Conv2d") else (depth, layers, ends)
+
+
+def probabilities(compose: object, p: float | None = None) -> list[Applied]:
+    """Return a pipeline's transforms in order, each with its probability of being applied to an image.
 
     Looks into Compose, Sequential and OneOf; raises BadInput for another nested group, and for what is no pipeline.
     `p` stands in for the pipeline's own.
     """
-    if not isinstance(compose, A.BaseCompose):
+    if not is_a(compose, "BaseCompose"):
         kind = f"{type(compose).__module__}.{type(compose).__name__}"
         raise BadInput(f"A pipeline is an albumentations Compose; {kind} is not.")
-    if not isinstance(compose, (A.Compose, A.Sequential, A.OneOf)):
+    if not is_a(compose, "Compose", "Sequential", "OneOf"):
         raise BadInput(f"The pipeline nests {type(compose).__name__}; accepted are Compose, Sequential and OneOf.")
     p = compose.p if p is None else p
-    one = isinstance(compose, A.OneOf)  # its parts' p are their shares; the chosen one is probabilities for certain
+    one = is_a(compose, "OneOf")  # its parts' p are their shares; the chosen one is applied for certain
     shares = compose.transforms_ps if one else [part.p for part in compose.transforms]
     found = []
     for part, share in zip(compose.transforms, shares, strict=True):
-        found += probabilities(part, p * share) if isinstance(part, A.BaseCompose) else [(part, p * share)]
+        found += probabilities(part, p * share) if is_a(part, "BaseCompose") else [(part, p * share)]
     return found
+
+
+def is_a(thing: object, *names: str) -> bool:
+    """Return whether a class of the thing's, or one that it inherits from, has one of these names."""
+    return any(kind.__name__ in names for kind in type(thing).__mro__)
 
 
 def shifts_scales_rotates(transform: object) -> bool:
     """Return whether it is an Affine (ShiftScaleRotate is one) that does all three."""
-    if "Affine" not in {kind.__name__ for kind in type(transform).__mro__}:
+    if not is_a(transform, "Affine"):
         return False
     shifts = any(np.any(limit) for limit in (transform.translate_percent or transform.translate_px or {}).values())
     scales = any(np.any(np.array(limit) != 1) for limit in transform.scale.values())
     return shifts and scales and bool(np.any(transform.rotate))
 
 
-def recolours(transform: object) -> bool:
-    name, bases = type(transform).__name__, {kind.__name__ for kind in type(transform).__mro__}
-    return "ImageOnlyTransform" in bases and name not in ("Normalize", "ToFloat")
+class Hole(NamedTuple):
+    """A CoarseDropout: what is wrong with its hole, its probability, and a note on what recolours a right one later."""
+
+    problems: list[str]
+    p: float
+    note: str
 
 
-def hole_problems(hole: object, earlier: list) -> list[str]:
-    """Return in what the hole differs from one square of 16 pixels with the data set's mean colour."""
-    problems = []
-    if tuple(hole.num_holes_range) != (1, 1):
-        problems.append(f"{hole.num_holes_range[0]} to {hole.num_holes_range[1]} holes")
-    sides = np.array([*hole.hole_height_range, *hole.hole_width_range], float)
-    if hole.hole_height_range[1] < 1:
-        sides *= 32  # albumentations takes all four for shares of the image then
-    if (sides.astype(int) != HOLE).any():
-        problems.append("{:g} to {:g} by {:g} to {:g} pixels".format(*sides))
-    return problems + _fill_problems(hole.fill, earlier)
+def best_hole(found: list[Applied], mean: Sequence[float], side: int) -> Hole | None:
+    """Return the CoarseDropout with the fewest problems, of several the most probable; None where there is none."""
+    holes, transforms = [], [transform for transform, _ in found]
+    for n, (transform, p) in enumerate(found):
+        if is_a(transform, "CoarseDropout"):
+            problems = hole_problems(transform, transforms[:n], mean, side)
+            holes.append(Hole(problems, p, "" if problems else _recolouring(transforms[n + 1 :])))
+    return min(holes, key=lambda hole: (len(hole.problems), -hole.p), default=None)
 
 
-def _fill_problems(fill: object, earlier: list) -> list[str]:
-    """Return in what the fill differs from the mean colour, in the units that earlier transforms give the image."""
-    bounds = np.array([[-FILL_TOLERANCE], [0], [FILL_TOLERANCE]]) + 255 * np.array(CIFAR10_MEAN)
-    for transform in earlier:
-        if type(transform).__name__ == "ToFloat":
-            bounds = bounds / (transform.max_value or 255)
-        elif type(transform).__name__ == "Normalize":
-            if transform.normalization != "standard":
-                return [f"a fill in units of normalization={transform.normalization!r}"]
-            bounds = (bounds / transform.max_pixel_value - transform.mean) / transform.std
+def _recolouring(later: list) -> str:
+    found = [type(t).__name__ for t in later if is_a(t, "ImageOnlyTransform") and not is_a(t, *UNITS)]
+    return f"{', '.join(found)} after it changes the hole's colour, too; put it before." if found else ""
+
+
+def hole_problems(hole: object, earlier: list, mean: Sequence[float], side: int) -> list[str]:
+    """Return in what holes cut into images of 32x32 differ from one square of `side` pixels of the mean colour.
+
+    `mean` has values in [0, 1]; the `earlier` transforms decide the units of the image there.
+    """
+    hole, blank = copy(hole), np.full((32, 32, 3), -np.inf, np.float32)
+    hole.set_random_seed(0)  # the copy's: the pipeline draws on from its own generator
     try:
-        colour = np.asarray(fill, float)
-        low, _, high = bounds if colour.ndim else bounds.mean(1)
-        right = ((low <= colour) & (colour <= high)).all()
-    except (TypeError, ValueError):
+        drawn = [hole.get_params_dependent_on_data({"shape": blank.shape}, {})["holes"] for _ in range(DRAWS)]
+        boxes = np.concatenate(drawn)  # left, top, right, bottom
+        cut = hole.apply(blank, holes=boxes, seed=0)
+    except ValueError as error:
+        return [f"cannot be cut: {error}"]
+    counts, sides = [len(holes) for holes in drawn], boxes[:, [3, 2]] - boxes[:, [1, 0]]
+    problems = []
+    if max(counts) > 1:
+        problems.append(f"{min(counts)} to {max(counts)} holes")
+    if (sides != side).any():
+        ranges = np.transpose([sides.min(0), sides.max(0)])
+        problems.append("{} to {} by {} to {} pixels".format(*ranges.ravel()))
+    return problems + _fill_problems(hole.fill, cut[cut > -np.inf].reshape(-1, 3), earlier, mean)
+
+
+def _fill_problems(fill: object, colours: np.ndarray, earlier: list, mean: Sequence[float]) -> list[str]:
+    """Compare the colours (N, 3) with the mean in the units there, those of one number with the channels' mean."""
+    if isinstance(fill, str):  # random, or painted from around
         return [f"fill {fill!r}"]
-    return [] if right else [f"fill {np.round(colour, 2).tolist()}, not {np.round(bounds[1], 2).tolist()}"]
+    image = np.array([[[0] * 3, [255] * 3]], np.uint8)  # black and white show the units, which are linear
+    for transform in earlier:
+        if is_a(transform, "Normalize") and transform.normalization != "standard":
+            return [f"a fill in units of normalization={transform.normalization!r}"]
+        image = transform.apply(image) if is_a(transform, *UNITS) else image
+    black, white = image[0].astype(float)
+    wanted, tolerance = black + (white - black) * mean, (white - black) * FILL_TOLERANCE / 255
+    right = np.abs(colours - wanted) <= tolerance
+    if np.ndim(fill) == 0:
+        right = np.abs(colours.mean(1) - wanted.mean()) <= tolerance.mean()
+    rounded = np.round(wanted, 2) + 0.0  # no -0.0
+    return [] if right.all() else [f"fill {np.round(fill, 2).tolist()}, not {rounded.tolist()}"]
