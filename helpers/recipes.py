@@ -2,101 +2,112 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 import pandas as pd
+from pydantic import Field, TypeAdapter, ValidationError
 
 from helpers.data import CIFAR10_MEAN, CIFAR10_STD
 from helpers.errors import BadInput, nearest
 
-OPTIMIZERS = ("adamw", "adam", "sgd", "muon")
-SCHEDULES = ("triangular", "one_cycle", "cosine", "constant")
-ENGINES = ("auto", "batched", "per_image")
+
+def _within(low: float, high: float, kind: str = "a number") -> Field:
+    return Field(ge=low, le=high, strict=True, title=f"{kind} from {low:g} to {high:g}")
 
 
-def _entry(meaning: str, **kwargs):
-    return field(metadata={"meaning": meaning}, **kwargs)
+def _of_channels(low: float) -> object:
+    number = Annotated[float, _within(low, 1)]
+    accepted = f"a tuple of three numbers from {low:g} to 1"
+    return Annotated[tuple[number, number, number], Field(strict=True, title=accepted)]
+
+
+Optimizer = Literal["adamw", "adam", "sgd", "muon"]
+Schedule = Literal["triangular", "one_cycle", "cosine", "constant"]
+Engine = Literal["auto", "batched", "per_image"]
+Name = Annotated[str, Field(strict=True, title="a name")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A training run as data; a wrong value is refused when the recipe is made."""
+    """A training run as data: each field with what is accepted and what it means.
 
-    network: str = _entry("its name in MODELS")
-    epochs: int = _entry("passes over the training images")
-    batch_size: int = _entry("images a step, at most")
-    optimizer: str = _entry(
+    Raises BadInput for a value that is not accepted, when the recipe is made.
+    """
+
+    network: Annotated[Name, "its name in MODELS"]
+    epochs: Annotated[int, _within(1, 10_000, "a whole number"), "passes over the training images"]
+    batch_size: Annotated[int, _within(2, 65_536, "a whole number"), "images a step, at most"]  # two for the norms
+    optimizer: Annotated[
+        Optimizer,
         "adamw (decoupled weight decay), adam, sgd (Nesterov momentum), or muon (orthogonalised momentum)",
-        default="sgd",
-    )
-    peak_lr: float = _entry("the highest learning rate of the schedule")
-    schedule: str = _entry(
+    ] = "sgd"
+    peak_lr: Annotated[float, _within(1e-8, 100), "the highest learning rate of the schedule"]
+    schedule: Annotated[
+        Schedule,
         "triangular (straight lines), one_cycle (half cosines), cosine or constant (both after a straight rise)",
-        default="triangular",
-    )
-    warmup: float = _entry("share of the steps on which the learning rate rises to its peak", default=0.2)
-    momentum: float = _entry("of SGD and Muon; the first beta of Adam and AdamW", default=0.9)
-    weight_decay: float = _entry(
-        "pull of convolution and linear weights towards zero: L2 in sgd and adam, decoupled in others", default=5e-4
-    )
-    label_smoothing: float = _entry("share of the target spread over all classes", default=0.0)
-    clip_norm: float | None = _entry("norm to which a longer gradient is cut; None for none", default=None)
-    average: float | None = _entry(
-        "share of its past that an average of the weights keeps each step; None for none", default=None
-    )
-    dropout: float | None = _entry("rate of the network's dropout layers; None leaves their own", default=None)
-    augmentation: str = _entry("its name in AUGMENTATIONS", default="flip_ssr_cutout")
-    engine: str = _entry(
-        "augment whole batches (batched) or image by image (per_image); auto: batched where it can", default="auto"
-    )
-    mean: tuple[float, float, float] = _entry("subtracted from each channel, values in [0, 1]", default=CIFAR10_MEAN)
-    std: tuple[float, float, float] = _entry("each channel is divided by it", default=CIFAR10_STD)
+    ] = "triangular"
+    warmup: Annotated[float, _within(0, 0.99), "share of the steps on which the learning rate rises to its peak"] = 0.2
+    momentum: Annotated[float, _within(0, 0.9999), "of SGD and Muon; the first beta of Adam and AdamW"] = 0.9
+    weight_decay: Annotated[
+        float,
+        _within(0, 1),
+        "pull of convolution and linear weights towards zero: L2 in sgd and adam, decoupled in others",
+    ] = 5e-4
+    label_smoothing: Annotated[float, _within(0, 0.99), "share of the target spread over all classes"] = 0.0
+    clip_norm: Annotated[
+        float | None, _within(1e-8, 1e8), "norm to which a longer gradient is cut; None for none"
+    ] = None  # fmt: skip
+    average: Annotated[
+        float | None,
+        _within(0, 0.99999),
+        "share of its past that an average of the weights keeps each step; None for none",
+    ] = None
+    dropout: Annotated[
+        float | None, _within(0, 0.99), "rate of the network's dropout layers; None leaves their own"
+    ] = None
+    augmentation: Annotated[Name, "its name in AUGMENTATIONS"] = "flip_ssr_cutout"
+    engine: Annotated[
+        Engine, "augment whole batches (batched) or image by image (per_image); auto: batched where it can"
+    ] = "auto"
+    mean: Annotated[_of_channels(0.0), "subtracted from each channel, values in [0, 1]"] = CIFAR10_MEAN
+    std: Annotated[_of_channels(1e-6), "each channel is divided by it"] = CIFAR10_STD
 
     def __post_init__(self):
-        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("engine", ENGINES)):
-            if (value := getattr(self, name)) not in known:
-                raise BadInput(f"There is no {name} {value!r}. {nearest(value, known)}")
-        for name in ("network", "augmentation"):
-            if not isinstance(value := getattr(self, name), str):
-                raise BadInput(f"{name} is {value!r}; it must be a name.")
-        for name, kind, low, high in _LIMITS:
+        for name, kind in _kinds().items():
             value = getattr(self, name)
-            if value is None and name in _OPTIONAL:
-                continue
-            number = isinstance(value, (int, float) if kind is float else int) and not isinstance(value, bool)
-            if not number or not low <= value <= high:
-                wanted = "a whole number" if kind is int else "a number"
-                raise BadInput(f"{name} is {value!r}; it must be {wanted} from {low:g} to {high:g}.")
-            object.__setattr__(self, name, kind(value))  # or 1 and 1.0 would have different hashes
-        for name, least in (("mean", 0.0), ("std", 1e-6)):
-            values = getattr(self, name)
-            numbers = isinstance(values, tuple) and all(type(v) in (int, float) and least <= v <= 1 for v in values)
-            if not numbers or len(values) != 3:
-                raise BadInput(f"{name} is {values!r}; it must be a tuple of three numbers from {least:g} to 1.")
+            try:
+                value = TypeAdapter(kind).validate_python(value)
+            except ValidationError:
+                raise BadInput(_refusal(name, value, kind)) from None
+            object.__setattr__(self, name, value)  # 1 as 1.0, or equal recipes would have different hashes
 
     def table(self) -> pd.DataFrame:
         """Return a row per field: its value and what it means."""
-        rows = {f.name: (getattr(self, f.name), f.metadata["meaning"]) for f in fields(self)}
+        rows = {name: (getattr(self, name), kind.__metadata__[-1]) for name, kind in _kinds().items()}
         return pd.DataFrame(rows.values(), index=pd.Index(rows, name="field"), columns=["value", "meaning"])
 
     def hash(self) -> str:
-        """Return 12 hexadecimal digits that change with any value."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        """Return 12 hexadecimal digits that change with any value; a field at its default does not count."""
+        defaults = {field.name: field.default for field in fields(self)}
+        chosen = {name: value for name, value in asdict(self).items() if value != defaults[name]}
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
 
 
-_LIMITS = [  # field, kind, least, most
-    ("epochs", int, 1, 10_000),
-    ("batch_size", int, 2, 65_536),  # batch normalisation needs two images
-    ("peak_lr", float, 1e-8, 100),
-    ("warmup", float, 0, 0.99),
-    ("momentum", float, 0, 0.9999),
-    ("weight_decay", float, 0, 1),
-    ("label_smoothing", float, 0, 0.99),
-    ("clip_norm", float, 1e-8, 1e8),
-    ("average", float, 0, 0.99999),
-    ("dropout", float, 0, 0.99),
-]
-_OPTIONAL = ("clip_norm", "average", "dropout")
+@cache
+def _kinds() -> dict[str, object]:
+    return get_type_hints(Recipe, include_extras=True)
+
+
+def _refusal(name: str, value: object, kind: object) -> str:
+    """Return the sentence on a value that is not accepted: what was given, and what is."""
+    of = get_args(kind)[0]
+    if get_origin(of) is Literal:
+        return f"There is no {name} {value!r}. {nearest(value, get_args(of))}"
+    accepted = next(one.title for one in kind.__metadata__ if hasattr(one, "title"))
+    return f"{name} is {value!r}; it must be {accepted}."
+
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 

@@ -19,7 +19,7 @@ def result(
     recipe: Recipe, model: nn.Module, history: History, logits: Tensor, train: ImageSet, test: ImageSet, *, seed: int
 ) -> dict:
     """Return a run's record: its origin, its recipe, every epoch, and the final figures (accuracy in percent)."""
-    published = PUBLISHED.get(recipe.network)
+    published, began = PUBLISHED.get(recipe.network), history.sessions[0]
     values, named = asdict(recipe), asdict(RECIPES[recipe.network])
     return {
         "recipe": recipe.network,
@@ -34,16 +34,20 @@ def result(
         "data_source": test.source,
         "train_images": len(train),
         "engine": history.engine,
-        **{name: history.sessions[0][name] for name in ("commit", "machine", "device", "threads", "versions")},
+        **{name: began[name] for name in ("commit", "machine", "device", "threads", "versions")},
         "resumed": history.sessions[1:],
         "epochs": history.rows,
-        "final": {
-            "test_accuracy": accuracy(logits, test.labels),
-            "correct": int((logits.argmax(1).numpy() == test.labels).sum()),
-            "seen": len(test),
-            "train_minutes": sum(row["seconds"] for row in history.rows) / 60,
-        },
+        "final": _final(history, logits, test),
         "published": asdict(published) if published else None,
+    }
+
+
+def _final(history: History, logits: Tensor, test: ImageSet) -> dict:
+    return {
+        "test_accuracy": accuracy(logits, test.labels),
+        "correct": int((logits.argmax(1).numpy() == test.labels).sum()),
+        "seen": len(test),
+        "train_minutes": sum(row["seconds"] for row in history.rows) / 60,
     }
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 
@@ -17,8 +18,15 @@ def parameter_count(model: nn.Module) -> int:
 
 def fingerprint(model: nn.Module) -> str:
     """Return 12 hexadecimal digits that change with any layer, option or shape, and not with the weights."""
+    layers = [(path, type(module).__name__, _numbers(module)) for path, module in model.named_modules()]
     shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
-    return hashlib.sha256(f"{model} {shapes}".encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps([layers, shapes], default=repr).encode()).hexdigest()[:12]
+
+
+def _numbers(module: nn.Module) -> dict[str, object]:
+    """Return a layer's own numbers; not its `repr`, which changes with the version of torch."""
+    names = ("kernel_size", "stride", "padding", "padding_mode", "dilation", "groups", "output_size", "p", "eps")
+    return {name: getattr(module, name) for name in names if hasattr(module, name)}
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Fixtures: the stand-in, and real CIFAR-10 where it lies at hand (in CI it does)."""
 
 import os
+import signal
 
 import pytest
 import torch
@@ -9,6 +10,17 @@ from helpers.data import load_cifar10, take
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: one core each
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def obeyed_signals():
+    """Let each test meet signals as a program in the foreground does; a shell's background jobs ignore Ctrl-C."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

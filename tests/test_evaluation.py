@@ -3,8 +3,17 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.evaluation import accuracy, class_accuracy, confusion_matrix, cross_entropy, mistakes, predict
-from helpers.loaders import normalise
+from helpers.augment import augment_image, augmentation
+from helpers.data import normalise
+from helpers.evaluation import (
+    accuracy,
+    class_accuracy,
+    confusion_matrix,
+    cross_entropy,
+    evaluation_batches,
+    mistakes,
+    predict,
+)
 from helpers.models import build
 
 CLASSES = tuple("abc")
@@ -60,3 +69,16 @@ def test_predict_takes_raw_and_normalised_images(few):
     raw = predict(model, few.images[:20])
     assert torch.equal(raw, predict(model, normalise(torch.from_numpy(few.images[:20]))))
     assert torch.allclose(raw[:3], predict(model, few.images[:3]), atol=1e-4)  # in any batch
+
+
+def test_evaluation_normalises_as_the_pipeline_does(few):
+    batches = list(evaluation_batches(few.images, batch_size=80))
+    assert [len(batch) for batch in batches] == [80, 80, 40]
+    compose = augmentation("none")
+    pipeline = torch.stack([augment_image(compose, image, seed=0, epoch=0, index=0) for image in few.images])
+    assert torch.allclose(torch.cat(batches), pipeline, atol=1e-5)
+
+
+def test_evaluation_leaves_float_images_as_they_are():
+    images = torch.randn(5, 3, 32, 32)
+    assert torch.equal(torch.cat(list(evaluation_batches(images, batch_size=2))), images)

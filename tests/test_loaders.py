@@ -6,10 +6,10 @@ import pytest
 import torch
 from albumentations.pytorch import ToTensorV2
 
-from helpers import loaders
-from helpers.augment import augment_image, augmentation, batched
+from helpers.augment import AUGMENTATIONS, augment_image, augmentation, batched
+from helpers.data import normalise
 from helpers.errors import BadInput
-from helpers.loaders import TrainLoader, evaluation_batches, normalise, steps_per_epoch
+from helpers.loaders import TrainLoader, steps_per_epoch
 from helpers.recipes import RECIPES
 
 RECIPE = replace(RECIPES["dilated_193k"], batch_size=64)
@@ -67,11 +67,12 @@ def test_an_image_is_augmented_by_its_place_in_the_set(few):
 def test_auto_takes_batches_where_it_can_and_says_when_it_cannot(few, monkeypatch):
     assert TrainLoader(few, RECIPE, seed=0).engine == "batched" and not TrainLoader(few, RECIPE, seed=0).fallback_reason
     with_blur = A.Compose([A.Blur(p=1), A.Normalize(), ToTensorV2()])
-    monkeypatch.setattr(loaders, "augmentation", lambda *_: with_blur)
-    loader = TrainLoader(few, RECIPE, seed=0)
+    monkeypatch.setitem(AUGMENTATIONS, "blur", lambda **_: with_blur)
+    blurred = replace(RECIPE, augmentation="blur")
+    loader = TrainLoader(few, blurred, seed=0)
     assert loader.engine == "per_image" and "Blur cannot be applied to whole batches" in loader.fallback_reason
     with pytest.raises(BadInput, match="Blur"):
-        TrainLoader(few, replace(RECIPE, engine="batched"), seed=0)
+        TrainLoader(few, replace(blurred, engine="batched"), seed=0)
 
 
 @ENGINES
@@ -85,16 +86,3 @@ def test_batches_differ_in_size_by_one_at_most_and_are_in_channels_last(few, eng
 def test_batch_larger_than_the_data_is_refused(few):
     with pytest.raises(BadInput, match="only 200"):
         TrainLoader(few, replace(RECIPE, batch_size=201), seed=0)
-
-
-def test_evaluation_normalises_as_the_pipeline_does(few):
-    batches = list(evaluation_batches(few.images, batch_size=80))
-    assert [len(batch) for batch in batches] == [80, 80, 40]
-    compose = augmentation("none")
-    pipeline = torch.stack([augment_image(compose, image, seed=0, epoch=0, index=0) for image in few.images])
-    assert torch.allclose(torch.cat(batches), pipeline, atol=1e-5)
-
-
-def test_evaluation_leaves_float_images_as_they_are():
-    images = torch.randn(5, 3, 32, 32)
-    assert torch.equal(torch.cat(list(evaluation_batches(images, batch_size=2))), images)

@@ -6,17 +6,15 @@ import torchvision
 from torch import nn
 
 from helpers.errors import BadInput
-from helpers.models import MODELS, AblationNet, build, evaluating, fingerprint, multiply_adds, parameter_count, seeded
+from helpers.models import MODELS, AblationNet, build, seeded
 from helpers.models.blocks import (
     BasicBlock,
     ConvBlock,
-    Dropout,
     InvertedResidual,
-    PhaseGridConv2d,
     Residual,
     SeparableBlock,
 )
-from helpers.summary import summary
+from helpers.summary import evaluating, parameter_count, summary
 
 AFTER = ("ReLU", "BatchNorm2d", "Dropout")
 
@@ -177,32 +175,6 @@ def test_ablation_changes_one_ingredient(changes, present):
         assert model(torch.randn(2, 3, 32, 32)).shape == (2, 10)
 
 
-@pytest.mark.parametrize(("dilation", "groups"), [(2, 1), (2, 8), (3, 1)])
-def test_phase_grids_are_the_dilated_convolution(dilation, groups):
-    grids = PhaseGridConv2d(8, 16, dilation=dilation, groups=groups).double()
-    usual = nn.Conv2d(8, 16, 3, padding=dilation, dilation=dilation, groups=groups).double()
-    usual.load_state_dict(grids.state_dict())
-    weights = torch.randn(3, 16, 12, 6).double()
-    results = []
-    for layer in (grids, usual):
-        images = torch.arange(3 * 8 * 12 * 6).view(3, 8, 12, 6).double().sin().requires_grad_()
-        (layer(images) * weights).sum().backward()
-        results.append([layer(images), images.grad, layer.weight.grad, layer.bias.grad])
-    assert all(torch.allclose(a, b) for a, b in zip(*results, strict=True))
-    assert torch.allclose(grids.eval()(images), usual(images))
-
-
-def test_fingerprint_changes_with_the_network_and_not_with_its_weights():
-    nets = [
-        seeded(AblationNet),
-        seeded(AblationNet, 1),
-        seeded(AblationNet, dilation=3),
-        seeded(AblationNet, gap=False),
-    ]
-    prints = [fingerprint(net) for net in nets]
-    assert prints[0] == prints[1] and len(set(prints)) == 3
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_network_maps_images_to_ten_logits(name):
     with evaluating(build(name)) as model, torch.no_grad():
@@ -243,73 +215,3 @@ def test_separable_block_saves_weights_as_the_paper_says():
     separable, plain = SeparableBlock(32, 64), ConvBlock(32, 64)
     weights = [sum(p.numel() for p in block.parameters() if p.ndim > 1) for block in (separable, plain)]
     assert weights == [9 * 32 + 32 * 64, 9 * 32 * 64]
-
-
-def test_multiply_adds_counts_by_hand():
-    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
-    assert multiply_adds(model) == 32 * 32 * 8 * 3 * 9 + 8 * 10
-
-
-def test_evaluating_restores_every_mode():
-    model = nn.Sequential(nn.Dropout(), nn.BatchNorm2d(3)).train()
-    model[1].eval()
-    with pytest.raises(ZeroDivisionError), evaluating(model):
-        assert not model.training and not model[0].training
-        raise ZeroDivisionError
-    assert model.training and model[0].training and not model[1].training
-
-
-def test_summary_leaves_the_network_and_the_generator_alone():
-    model = build("dilated_193k").train()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    state = torch.random.get_rng_state()
-    summary(model)
-    assert model.training and torch.equal(state, torch.random.get_rng_state())
-    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-
-
-def test_summary_notices_parameters_it_missed():
-    class Hidden(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.scale, self.layer = nn.Parameter(torch.ones(5)), nn.Conv2d(3, 4, 1)
-
-        def forward(self, images):
-            return self.layer(images)
-
-    with pytest.raises(RuntimeError, match="missed or repeated"):
-        summary(Hidden())
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("p", [0.05, 0.5])
-def test_dropout_drops_and_scales_as_torchs_does(p, layout):
-    features = torch.ones(8, 16, 32, 32).contiguous(memory_format=layout).requires_grad_()
-    torch.manual_seed(0)
-    dropped = Dropout(p)(features)
-    noise = (p * (1 - p) / features.numel()) ** 0.5
-    assert abs((dropped == 0).double().mean() - p) < 5 * noise + 1 / 65536
-    assert torch.equal(dropped[dropped != 0].unique(), torch.tensor([1 / (1 - p)]))
-    dropped.sum().backward()
-    assert torch.equal(features.grad, dropped), "the gradient passes where the value passed"
-    places = (dropped == 0).double()
-    for dim in range(4):  # no stripes: dropped shares differ between slices by chance alone
-        shares = places.mean([other for other in range(4) if other != dim])
-        assert (shares - p).abs().max() < 6 * noise * features.shape[dim] ** 0.5
-
-
-def test_dropout_follows_torchs_seed_and_rests_in_evaluation():
-    features = torch.ones(2, 4, 8, 8)
-    draws = []
-    for seed in (0, 0, 1):
-        torch.manual_seed(seed)
-        draws.append(Dropout(0.5)(features))
-    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
-    assert torch.equal(Dropout(0.5).eval()(features), features)
-    assert torch.equal(Dropout(0.0)(features), features)
-
-
-def test_dropout_takes_odd_sizes_vectors_and_slices():
-    for features in (torch.ones(7), torch.ones(3, 5), torch.ones(4, 6, 5, 3)[:, ::2], torch.ones(1).expand(9)):
-        dropped = Dropout(0.5)(features)
-        assert dropped.shape == features.shape and set(dropped.flatten().tolist()) <= {0.0, 2.0}

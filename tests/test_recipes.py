@@ -1,11 +1,11 @@
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 
 from helpers.augment import AUGMENTATIONS
 from helpers.errors import BadInput
 from helpers.models import MODELS
-from helpers.recipes import PUBLISHED, RECIPES, recipe_named
+from helpers.recipes import PUBLISHED, RECIPES, Recipe, recipe_named
 
 BASE = RECIPES["dilated_193k"]
 
@@ -62,6 +62,14 @@ def test_recipes_keep_what_their_authors_stated():
 def test_hash_changes_with_any_value():
     changed = [replace(BASE, epochs=3), replace(BASE, peak_lr=0.02), replace(BASE, mean=(0.5, 0.5, 0.5))]
     assert len({BASE.hash(), replace(BASE).hash(), *(recipe.hash() for recipe in changed)}) == 4
+
+
+def test_a_new_field_with_a_default_outdates_nothing():
+    @dataclass(frozen=True, kw_only=True)
+    class Wider(Recipe):
+        mixup: float = 0.0
+
+    assert Wider(**asdict(BASE)).hash() == BASE.hash() != Wider(**asdict(BASE), mixup=0.1).hash()
 
 
 def test_a_whole_number_is_the_same_recipe_as_its_decimal():

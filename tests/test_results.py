@@ -4,29 +4,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from helpers import results
 from helpers.data import take
 from helpers.models import build
 from helpers.recipes import RECIPES
-from helpers.results import outdated, result, write_result
-from helpers.training import History, set_dropout
-from helpers.workbook.parameters import ROOT
+from helpers.results import result, write_result
+from helpers.training import History
 
 RECIPE = replace(RECIPES["dilated_193k"], epochs=2, mean=(0.5, 0.5, 0.5))
 
 
 SESSION = {"commit": "a", "machine": "toy", "device": "cpu", "threads": 1, "versions": {"torch": "2"}}
-
-
-@pytest.fixture
-def record(few, tmp_path):
-    """A record as a file gives it back."""
-    model = build(RECIPE.network)
-    set_dropout(model, RECIPE.dropout)
-    logits = torch.nn.functional.one_hot(torch.from_numpy(few.labels), 10).float()
-    history = History([{"epoch": epoch, "seconds": 30.0} for epoch in (1, 2)], [SESSION], "batched")
-    write_result(tmp_path / "r.json", result(RECIPE, model, history, logits, few, few, seed=3))
-    return json.loads((tmp_path / "r.json").read_text())
 
 
 def test_record_says_what_was_run_on_what_and_what_came_out(few, tmp_path):
@@ -50,24 +37,6 @@ def test_record_says_what_was_run_on_what_and_what_came_out(few, tmp_path):
     assert record["published"]["accuracy"] == 86.15
     assert (record["commit"], record["threads"], record["engine"]) == ("a", 1, "batched")
     assert record["resumed"] == [{"commit": "b"}]
-
-
-def test_record_is_outdated_once_its_recipe_or_network_changes(record, monkeypatch):
-    assert outdated(record) is None
-    monkeypatch.setitem(RECIPES, "dilated_193k", replace(RECIPES["dilated_193k"], weight_decay=0.1))
-    assert "recipe 'dilated_193k' has changed" in outdated(record)
-    monkeypatch.undo()
-    monkeypatch.setattr(results, "build", lambda name: build(name, dilation=3))
-    assert "network 'dilated_193k' has changed" in outdated(record)
-    monkeypatch.undo()
-    assert "no recipe 'gone'" in outdated(record | {"recipe": "gone"})
-    assert "no depth any more" in outdated(record | {"changes": {"depth": 3}})
-
-
-def test_committed_results_belong_to_the_recipes_and_networks_of_today():
-    paths = sorted((ROOT / "notebooks/results").glob("*.json"))
-    assert paths
-    assert {path.name: outdated(json.loads(path.read_text())) for path in paths} == {path.name: None for path in paths}
 
 
 def test_a_result_that_cannot_be_written_leaves_the_old_one(tmp_path):
