@@ -3,7 +3,6 @@
 import os
 import random
 import warnings
-from collections.abc import Callable
 
 import numpy as np
 from torch import Tensor
@@ -72,11 +71,9 @@ def flip_ssr_cutout(**normalisation: Channels) -> A.Compose:
 def flip_ssr_cutout_colour(**normalisation: Channels) -> A.Compose:
     """The course's three, as compact_135k has them, with shifts of colour, brightness and contrast.
 
-    Its fill of 0.45 is the mean of values in [0, 1]; in grey levels, as the hole is cut, it would be black. Here it is
-    the mean.
+    Its published fill of 0.45, the mean of values in [0, 1], would be black in grey levels; here it is the mean.
     """
-    geometry = flip(p=0.1), shift_scale_rotate(0.05, 0.05, 15, p=0.5)
-    return pipeline(*geometry, coarse_dropout(), *colour(), **normalisation)
+    return pipeline(flip(p=0.1), shift_scale_rotate(0.05, 0.05, 15), coarse_dropout(), *colour(), **normalisation)
 
 
 def pad_crop_cutout(**normalisation: Channels) -> A.Compose:
@@ -84,7 +81,7 @@ def pad_crop_cutout(**normalisation: Channels) -> A.Compose:
     return pipeline(*pad_crop(), coarse_dropout(8), **normalisation)
 
 
-AUGMENTATIONS: dict[str, Callable[..., A.Compose]] = {
+AUGMENTATIONS = {  # functions of mean and std
     "none": pipeline,
     "flip": lambda **normalisation: pipeline(flip(), **normalisation),
     "shift_scale_rotate": lambda **normalisation: pipeline(shift_scale_rotate(), **normalisation),

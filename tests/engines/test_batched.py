@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from helpers.augment import A, ToTensorV2, augmentation, coarse_dropout, shift_scale_rotate
+from helpers.augment import AUGMENTATIONS, A, ToTensorV2, augmentation, coarse_dropout, shift_scale_rotate
 from helpers.data import CIFAR10_MEAN, CIFAR10_STD
 from helpers.engines.batched import batched
 from helpers.errors import BadInput
@@ -125,7 +125,7 @@ def test_parameters_are_distributed_as_albumentations_draws_them(name):
     ours = numbers_of(transform, drawn.parameters)
     if "holes" in drawn.parameters:
         ours = ours[ours[:, -1] > 0]  # of images with fewer holes than the most
-    expected = numbers_of(transform, their_parameters(transform, DRAWS // 4))
+    expected = numbers_of(transform, their_parameters(transform, 3000))
     for column in range(expected.shape[1]):
         assert stats.ks_2samp(ours[:, column], expected[:, column]).pvalue > 1e-7
 
@@ -178,10 +178,39 @@ def test_an_image_is_the_same_in_every_batch(stand_in, name):
     assert not torch.equal(whole, other) and whole.dtype == torch.float32 and whole.shape == images.shape
 
 
-def test_images_given_are_left_alone(stand_in):
+NORMALIZE = A.Normalize(CIFAR10_MEAN, CIFAR10_STD)
+FOR_ALL = {
+    "nothing": [],
+    "a tensor": [ToTensorV2()],
+    "flip": [A.HorizontalFlip(p=1)],
+    "grey": [A.ToGray(p=1)],
+    "light": [A.RandomBrightnessContrast(p=1)],
+    "crop": [A.RandomCrop(25, 23)],
+    "normalise": [NORMALIZE],
+    "normalise twice": [NORMALIZE, A.Normalize((0.1,) * 3, (2.0,) * 3, max_pixel_value=1.0)],
+}
+
+
+@pytest.mark.parametrize("transforms", FOR_ALL.values(), ids=FOR_ALL)
+@pytest.mark.parametrize("contiguous", [True, False])
+def test_only_images_that_a_transform_fires_for_change_and_none_that_were_given(stand_in, transforms, contiguous):
+    given = torch.from_numpy(stand_in.images[:60].copy()).permute(0, 3, 1, 2)
+    given = given.contiguous() if contiguous else given
+    before, key = given.clone(), {"seed": 0, "epoch": 0, "index": np.arange(60)}
+    expected = batched(A.Compose(transforms))(given, **key)
+    assert expected.data_ptr() != given.data_ptr()
+    pipeline = batched(A.Compose([*transforms, A.VerticalFlip(p=0.5)]))
+    fired = pipeline.draw(**key)[-1].rows
+    expected[fired] = expected[fired].flip(-2)
+    assert torch.equal(pipeline(given, **key), expected) and 10 < len(fired) < 50
+    assert torch.equal(given, before)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_images_given_are_left_alone(stand_in, name):
     images = channels_first(stand_in.images[:50])
     before = images.clone()
-    batched(augmentation("flip_ssr_cutout_colour"))(images, seed=0, epoch=0, index=np.arange(50))
+    batched(augmentation(name))(images, seed=0, epoch=0, index=np.arange(50))
     assert torch.equal(images, before)
 
 
@@ -199,7 +228,7 @@ def random_transform(draw):
     )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_random_pipelines_keep_shape_and_range(stand_in, data):
     transforms = [random_transform(data.draw) for _ in range(data.draw(st.integers(0, 5)))]
