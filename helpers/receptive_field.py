@@ -14,10 +14,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from helpers.engines.oracle import Locator, unit_gradient
 from helpers.engines.oracle import gradient_receptive_field as gradient_receptive_field
-from helpers.engines.oracle import unit_gradient
 from helpers.engines.spreadsheet import to_xlsx as to_xlsx
-from helpers.engines.tracing import COLUMNS, Trace, black_images, follow
+from helpers.engines.tracing import COLUMNS, Trace, black_images
 from helpers.errors import BadInput
 
 
@@ -40,10 +40,9 @@ def layer_table(model: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> pd
     `attrs` has the input_size and, as output_rows, the rows that feed the network's output.
     Raises `BadInput` for what is not followed, for branches whose jumps differ, for an input that does not fit.
     """
-    image = black_images(model, input_size)
-    trace = Trace(image)
+    trace = Trace(black_images(model, input_size))
     with torch.no_grad():
-        output = follow(model, image, trace)
+        output = trace.run(model)
     table = pd.DataFrame(trace.rows, columns=COLUMNS)
     table.attrs = {"input_size": tuple(input_size), "output_rows": output.rows}
     if output.unpooled:
@@ -53,7 +52,7 @@ def layer_table(model: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> pd
 
 def _name_global_pools(table: pd.DataFrame, covering: set[int]) -> None:
     """Rename an AvgPool2d of a whole map if no window follows: at the head only is it global pooling."""
-    behind = [*table.attrs["output_rows"]]
+    behind = list(table.attrs["output_rows"])
     while behind:
         row = behind.pop()
         if row in covering:
@@ -67,10 +66,10 @@ def total(model: nn.Module, input_size: Sequence[int] = (3, 32, 32), with_poolin
 
     `with_pooling` counts these in. Where height and width differ it is the smaller, which a lower bound asks for.
     """
-    image = black_images(model, input_size)
+    trace = Trace(black_images(model, input_size))
     with torch.no_grad():
-        found = follow(model, image, Trace(image))
-    return min(found.rf.tolist() if with_pooling else found.before_pooling())
+        output = trace.run(model)
+    return min(output.rf.tolist() if with_pooling else output.before_pooling())
 
 
 def unproductive(table: pd.DataFrame, image_side: int = 32) -> pd.Series:
@@ -79,7 +78,8 @@ def unproductive(table: pd.DataFrame, image_side: int = 32) -> pd.Series:
     Source: Richter et al., "Should You Go Deeper? Optimizing Convolutional Neural Network Architectures without
     Training" (2021).
     """
-    fields = {-1: 1} | {number: int(np.min(rf)) for number, rf in enumerate(table.rf)}
+    fields = {number: int(np.min(rf)) for number, rf in enumerate(table.rf)}
+    fields[-1] = 1  # the image
     return pd.Series([max(fields[i] for i in inputs) >= image_side for inputs in table.inputs], table.index)
 
 
@@ -94,9 +94,8 @@ def effective_receptive_field(model: nn.Module, images: Tensor, input_size: Sequ
     """
     if not isinstance(images, Tensor) or images.ndim != 4 or not len(images):
         raise BadInput("An effective receptive field needs images; give a tensor (N, channels, height, width).")
-    black = black_images(model, input_size or images.shape[1:]).requires_grad_() + 0
-    made = follow(model, black, Trace(black)).made
-    gradient, _ = unit_gradient(model, images.to(black), made)
+    black = black_images(model, input_size or images.shape[1:])
+    gradient, _ = unit_gradient(model, images.to(black), Locator(black).run(model).maker)
     return gradient / gradient.max()
 
 

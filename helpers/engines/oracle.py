@@ -1,8 +1,10 @@
 """The receptive field measured by gradients: what the recurrence computes, seen from the other side."""
 
 import copy
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,8 +12,73 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from helpers.engines.tracing import Trace, black_images, follow
+from helpers.engines.tracing import HEIGHT_WIDTH, Trace, black_images
 from helpers.errors import BadInput
+
+
+def gradient_receptive_field(model: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> tuple[int, int]:
+    """Measure what `total` computes, (height, width), by the pixels that the gradient of a central unit reaches.
+
+    A copy has positive weights, and activations near zero, where all have a slope. What the table leaves out is cut.
+    Adaptive pooling to several units cannot be measured so: its windows grow with the image.
+    """
+    first, last = gradient_window(model, input_size)
+    return tuple((last - first + 1).tolist())
+
+
+@torch.enable_grad()
+def gradient_window(model: nn.Module, input_size: Sequence[int]) -> np.ndarray:
+    """Return ((top, left), (bottom, right)) of the first unit's window, measured at a central unit and moved back."""
+    image = black_images(model, input_size).to("cpu", torch.double)
+    model = copy.deepcopy(model).to("cpu", torch.double)
+    for name, parameter in model.named_parameters():
+        value = 1 / parameter[0].numel() if parameter.ndim > 1 else float(not name.endswith("bias"))
+        nn.init.constant_(parameter.requires_grad_(False), value)
+    with _Summing():
+        last = Locator(image).run(model)
+        steps = 2 * np.array(last.before_pooling()) // last.jump + 2  # whole ones, so that branches still fit
+        side = image.shape[-2:] + steps * last.jump
+        gradient, moved = unit_gradient(model, image.new_full((1, input_size[0], *side.tolist()), 1e-30), last.maker)
+    reached = np.argwhere(gradient > 0)
+    return np.array([reached.min(axis=0), reached.max(axis=0)]) - moved
+
+
+def unit_gradient(model: nn.Module, images: Tensor, maker: tuple) -> tuple[np.ndarray, np.ndarray]:
+    """Return |gradient| (H, W) of the central unit of the map that `maker` makes, and its pixels from the first."""
+    trace = Locator(images, maker)
+    with suppress(BadInput):  # a head made for another size may fail, but only after the map is there
+        trace.run(model)
+    gradient = None
+    if trace.located is not None and trace.located.requires_grad:
+        row, column = unit = np.array(trace.located.shape[-2:]) // 2
+        (gradient,) = torch.autograd.grad(trace.located[..., row, column].sum(), trace.leaf, allow_unused=True)
+    if gradient is None or not gradient.any():
+        raise BadInput("No gradient of the central unit comes back to the image; build the network without no_grad.")
+    return gradient.abs().mean((0, 1)).cpu().double().numpy(), unit * trace.maps[trace.located].jump
+
+
+class Locator(Trace):
+    """Names what makes each map, and locates the tensor that a maker makes of images of another size.
+
+    A maker is (layer, operation, how often it ran there, number of its output). Some maps have no row to name them by.
+    """
+
+    def __init__(self, images: Tensor, maker: tuple = ()) -> None:
+        self.leaf = images.detach().requires_grad_()
+        super().__init__(self.leaf + 0)  # a layer that works in place may not do so on a leaf
+        self.calls, self.maker = Counter(), maker
+        self.located = None if maker else self.image
+
+    def record(self, func, args: tuple, kwargs: dict, outputs: list[Tensor]) -> None:
+        super().record(func, args, kwargs, outputs)
+        call = self.place(), func._schema.name
+        self.calls[call] += 1
+        for number, output in enumerate(outputs):
+            maker, m = (*call, self.calls[call], number), self.maps.get(output)
+            if m is not None and m.dims == HEIGHT_WIDTH and not m.unpooled:
+                self.maps[output] = replace(m, maker=maker)
+            if maker == self.maker:
+                self.located = output
 
 
 class _Summing(TorchFunctionMode):
@@ -26,7 +93,7 @@ class _Summing(TorchFunctionMode):
         if func not in (F.adaptive_avg_pool2d, F.adaptive_max_pool2d, torch.mean, Tensor.mean):
             return result
         positions = result.ndim == 4 and max(result.shape[-2:]) > 1
-        return result.view_as(result) if positions else result.detach()  # one operation either way: they are counted
+        return result if positions else result.detach()
 
 
 def _sum_pool(x: Tensor, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, **_) -> Tensor:
@@ -37,46 +104,3 @@ def _sum_pool(x: Tensor, kernel_size, stride=None, padding=0, dilation=1, ceil_m
     ones = x.new_ones(channels, 1, *np.broadcast_to(kernel_size, 2).tolist())
     sums = F.conv2d(F.pad(x, (0, beyond, 0, beyond)), ones, None, stride, padding, dilation, channels)
     return sums[..., :height, :width]
-
-
-def gradient_receptive_field(model: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> tuple[int, int]:
-    """Measure what `total` computes, (height, width), by the pixels that the gradient of a central unit reaches.
-
-    A copy has positive weights, and activations near zero, where all have a slope. What the table leaves out is cut.
-    Adaptive pooling to several units cannot be measured so: its windows grow with the image.
-    """
-    window = gradient_window(model, input_size)
-    return tuple((window[1] - window[0] + 1).tolist())
-
-
-@torch.enable_grad()
-def gradient_window(model: nn.Module, input_size: Sequence[int]) -> np.ndarray:
-    """Return ((top, left), (bottom, right)) of the first unit's window, measured at a central unit and moved back."""
-    image = black_images(model, input_size).to("cpu", torch.double).requires_grad_() + 0
-    model = copy.deepcopy(model).to("cpu", torch.double)
-    for name, parameter in model.named_parameters():
-        value = 1 / parameter[0].numel() if parameter.ndim > 1 else float(not name.endswith("bias"))
-        nn.init.constant_(parameter.requires_grad_(False), value)
-    with _Summing():
-        found = follow(model, image, Trace(image))
-        steps = 2 * np.array(found.before_pooling()) // found.jump + 2  # whole ones, so that branches still fit
-        side = image.shape[-2:] + steps * found.jump
-        gradient, moved = unit_gradient(model, image.new_full((1, input_size[0], *side.tolist()), 1e-30), found.made)
-    reached = np.argwhere(gradient > 0)
-    return np.array([reached.min(axis=0), reached.max(axis=0)]) - moved
-
-
-def unit_gradient(model: nn.Module, images: Tensor, made: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return |gradient| (H, W) of the central unit of what operation `made` makes, and its pixels from the first."""
-    images = images.detach().requires_grad_()
-    start = images + 0  # a layer that works in place may not do so on a leaf
-    trace = Trace(start, keep=made)
-    with suppress(BadInput):  # a head made for another size may fail, but only after the map is there
-        follow(model, start, trace)
-    gradient = None
-    if trace.kept is not None and trace.kept.requires_grad:
-        row, column = unit = np.array(trace.kept.shape[-2:]) // 2
-        (gradient,) = torch.autograd.grad(trace.kept[..., row, column].sum(), images, allow_unused=True)
-    if gradient is None or not gradient.any():
-        raise BadInput("No gradient of the central unit comes back to the image; build the network without no_grad.")
-    return gradient.abs().mean((0, 1)).cpu().double().numpy(), unit * trace.maps[trace.kept].jump

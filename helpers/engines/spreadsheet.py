@@ -27,7 +27,7 @@ HEADER += ["padding before", "padding after", "k_eff", "size", "jump", "first", 
 def _sheet(table: pd.DataFrame, axis: int) -> pd.DataFrame:
     """Return the lines for one axis: the image, then one for each row of the table."""
     channels, *size = table.attrs["input_size"]
-    image = ["image", None, None, channels, *[None] * 8, size[axis], 1, 0, 0, 1, 0]
+    image = ["image", None, None, channels] + [None] * 8 + [size[axis], 1, 0, 0, 1, 0]
     lines = [_line(row, n, axis) for n, row in enumerate(table.to_dict("records"), start=3)]
     return pd.DataFrame([image, *lines], columns=HEADER, dtype=object)
 
@@ -38,11 +38,12 @@ def _line(row: dict, n: int, axis: int) -> list:
     kernel, stride, dilation = (np.broadcast_to(row[key], 2).tolist()[axis] for key in HEADER[6:9])
     padding = row["padding"]
     sides = padding if np.size(padding) == 4 else np.broadcast_to(padding, 2).repeat(2).tolist()
+    before, after = sides[2 * axis : 2 * axis + 2]
     whole = row["kind"].startswith("global") or row["kind"] == "flatten"
     names = ", ".join("image" if i < 0 else f"line {i + 3}" for i in row["inputs"])
-    return [
-        *(row["layer"], row["kind"], names, row["output"][0], row["groups"], row["params"]),
-        *(f"=MAX({size})" if whole else kernel, stride, dilation, sides[2 * axis], sides[2 * axis + 1]),
+    layer = [row["layer"], row["kind"], names, row["output"][0], row["groups"], row["params"]]
+    window = [f"=MAX({size})" if whole else kernel, stride, dilation, before, after]
+    formulas = [
         f"=I{n}*(G{n}-1)+1",
         f"=INT((MAX({size})+J{n}+K{n}-L{n})/H{n})+1",
         f"=IF(OR(MAX({size})=1,MAX({jump})=MIN({jump})),MAX({jump})*H{n},NA())",
@@ -51,3 +52,4 @@ def _line(row: dict, n: int, axis: int) -> list:
         f"=P{n}-O{n}+1",
         f"=(O{n}+P{n})/2",
     ]
+    return layer + window + formulas

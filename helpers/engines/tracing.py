@@ -1,20 +1,15 @@
-"""What one unit of a feature map can see of the image: a row per layer, for any network.
+"""One forward pass, watched operation by operation: which feature map each tensor is, and a row per layer.
 
-Along each axis a unit sees an interval of pixels, its window. A layer of kernel k, dilation d, stride s and
-leading padding p turns the first unit's window [first, last] into [first - p j, last + (d (k - 1) - p) j], and
-the jump j from one unit to the next into s j. So rf = last - first + 1 grows by d (k - 1) j; padding moves the
-window and does not widen it. Where branches meet, a unit sees the union of their windows. Source: Araujo, Norris
-and Sim, "Computing Receptive Fields of Convolutional Neural Networks" (Distill 2019).
-
-One forward pass is watched operation by operation, so functional calls and any control flow are followed, and
-what acts on positions in an unknown way is refused. Left out is what reaches a unit through a summary of a whole
-map: the gate of squeeze-and-excitation (a pooled map multiplied back), the moments of group and layer norm.
+PyTorch reports every operation, so functional calls and any control flow are followed. An operation that leaves
+positions where they are passes its map on, one with a handler here moves it, and any other is refused. Left out is
+what reaches a unit through a summary of a whole map: the gate of squeeze-and-excitation (a pooled map multiplied
+back), the moments of group and layer norm.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -30,9 +25,10 @@ Pair = int | Sequence[int] | np.ndarray  # of the height and of the width, or of
 HEIGHT_WIDTH = (-2, -1)
 COLUMNS = ["layer", "kind", "kernel", "stride", "dilation", "padding", "groups"]
 COLUMNS += ["output", "params", "jump", "rf", "start", "inputs", "channels_in"]
+NO_WINDOW = {"kernel": 1, "stride": 1, "dilation": 1, "padding": 0, "groups": 1, "params": 0}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Map:
     """A feature map; its size, jump and the first unit's window are arrays (height, width)."""
 
@@ -42,8 +38,8 @@ class Map:
     last: np.ndarray
     dims: tuple[int, ...] = HEIGHT_WIDTH  # the dimensions that hold positions; none once they are pooled away
     rows: tuple[int, ...] = (-1,)  # of the table, that it comes from; -1 is the image
-    made: int = 0  # the number of the operation that made it, or the map that was pooled
     unpooled: tuple[int, int] | None = None  # once a whole map is pooled: the receptive field that it had
+    maker: tuple = ()  # what made it, or the map that was pooled, if the trace keeps account of that
 
     @property
     def rf(self) -> np.ndarray:
@@ -53,141 +49,170 @@ class Map:
         return self.unpooled or tuple(self.rf.tolist())
 
 
+class Window(NamedTuple):
+    """What a layer slides over a map; padding stands before and after it."""
+
+    kernel: Pair = 1
+    stride: Pair = 1
+    dilation: Pair = 1
+    before: Pair = 0
+    after: Pair = 0
+
+
+class Operation:
+    """An operation that PyTorch has run on a map: its arguments by name, the first of them, and its first result."""
+
+    def __init__(self, func, args: tuple, kwargs: dict, out: Tensor) -> None:
+        parameters = func._schema.arguments
+        self.name = func._schema.name.removeprefix("aten::").removesuffix("_")
+        self.in_place, self.pointwise = func._schema.is_mutable, torch.Tag.pointwise in func.tags
+        self.given = {parameter.name: kwargs.get(parameter.name, parameter.default_value) for parameter in parameters}
+        self.given.update((parameter.name, value) for parameter, value in zip(parameters, args, strict=False))
+        self.x, self.out = args[0], out
+
+
 class Trace(TorchDispatchMode):
-    """Knows of each tensor computed from the image which map it is, and writes a row per layer with a window.
+    """Knows of each tensor computed from the image which map it is, and writes a row per layer with a window."""
 
-    `kept` becomes the result of the operation whose number is `keep`.
-    """
-
-    def __init__(self, image: Tensor, keep: int = 0) -> None:
+    def __init__(self, image: Tensor) -> None:
         super().__init__()
         one, zero = np.ones(2, int), np.zeros(2, int)
+        self.image = image
         self.maps = WeakTensorKeyDictionary()
         self.maps[image] = Map(np.array(image.shape[-2:]), one, zero, zero)
-        self.rows: list[tuple] = []  # values of COLUMNS
+        self.rows: list[dict] = []  # with the keys COLUMNS
         self.running: list[tuple[str, nn.Module]] = []
         self.counted: dict[int, Tensor] = {}  # parameters so far, by address; held, so that it stays theirs
-        self.done, self.keep, self.kept = 0, keep, None if keep else image
         self.covering: set[int] = set()  # rows of average pools whose window is the whole map
+
+    def run(self, model: nn.Module) -> Map:
+        """Run the network once on the image; return the map that its output is, of several the widest."""
+        try:
+            with _watch(model, self):
+                output = model(self.image)
+        except BadInput:
+            raise
+        except Exception as error:  # a network may be anyone's and raise anything
+            shape, reason = ", ".join(map(str, self.image.shape[1:])), " ".join(str(error).split()).split(". ")[0]
+            raise BadInput(
+                f"The network does not take (N, {shape}): {self.place()} stops with {type(error).__name__} "
+                f"({reason:.200}); mend it, or give the input_size that it is made for."
+            ) from error
+        maps = [self.maps[tensor] for tensor in tensors_in(output) if tensor in self.maps]
+        if not maps:
+            raise BadInput(
+                "The network's output is not computed from its input by PyTorch operations; return a tensor."
+            )
+        return max(maps, key=Map.before_pooling)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # PyTorch's default imports its compiler here, which takes seconds
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        self.done += 1
-        outputs = _tensors(result)
-        if self.done == self.keep:
-            self.kept = outputs[0]
-        name = func._schema.name.removeprefix("aten::").removesuffix("_")
-        maps = [self.maps[tensor] for tensor in _tensors((args, kwargs)) if tensor in self.maps]
-        if maps and outputs and not name.startswith("new_") and not name.endswith("_like"):
-            found = self.follow(func, name, args, kwargs or {}, maps, outputs[0])
-            if found.dims == HEIGHT_WIDTH and not found.unpooled:
-                found = replace(found, made=self.done)
-            for output in outputs:
-                self.maps[output] = found
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        self.record(func, args, kwargs, tensors_in(result))
         return result
 
-    def follow(self, func, name: str, args: tuple, kwargs: dict, maps: list[Map], out: Tensor) -> Map:
-        """Return the map that `out` is, given the maps of the tensors that the operation has read."""
+    def record(self, func, args: tuple, kwargs: dict, outputs: list[Tensor]) -> None:
+        """Note which map the outputs of an operation are, if it has read one."""
+        maps = [self.maps[tensor] for tensor in tensors_in((args, kwargs)) if tensor in self.maps]
+        if maps and outputs:
+            op = Operation(func, args, kwargs, outputs[0])
+            if op.name.startswith("new_") or op.name.endswith("_like"):
+                return
+            result = self.follow(op, maps)
+            for output in outputs:
+                self.maps[output] = result
+
+    def follow(self, op: Operation, maps: list[Map]) -> Map:
+        """Return the map that the result is, given the maps that the operation has read."""
         positions = {dim for m in maps for dim in m.dims}
-        if not positions and name in CONNECTED and len(maps) == 1 and out.ndim < 4:
-            return self.connected(1 if name == "convolution" else -1, _tensors(args), maps[0], out)
-        if not positions and (name != "convolution" or out.ndim != 4):
-            return self.merged(name, maps, out)
-        given = {a.name: a.default_value for a in func._schema.arguments} | kwargs
-        given |= {a.name: value for a, value in zip(func._schema.arguments, args, strict=False)}
-        along = from_end(given.get("dim", 0), out.ndim) if name in ALONG_ONE_DIMENSION else None
-        if torch.Tag.pointwise in func.tags or name in PASSING or (along and along not in positions):
-            found = self.merged(name, maps, out)
-            if func._schema.is_mutable and not self.whole(args[0], found):
-                self.refuse(f"{name}_ on a part of a tensor")
-            return found
-        handler, source = HANDLERS.get(name), maps[0]
-        partial = source.dims not in (HEIGHT_WIDTH, ()) and handler not in (_reduction, _reshape)
-        if handler is None or partial or args[0] not in self.maps or any(m.dims for m in maps[1:]):
-            self.refuse(name)
-        return handler(self, name, given, args[0], source, out)
+        if not positions and op.name in CONNECTED and len(maps) == 1 and op.out.ndim < 4:
+            return self.connect(op, maps[0])
+        if not positions and (op.name != "convolution" or op.out.ndim != 4):
+            return self.merge(op, maps)
+        along_channels = op.name in ALONG_ONE_DIMENSION and _from_end(op.given["dim"], op.out.ndim) not in positions
+        if op.pointwise or op.name in PASSING or along_channels:
+            return self.pass_on(op, maps)
+        handler, source = HANDLERS.get(op.name), maps[0]
+        partial = source.dims not in (HEIGHT_WIDTH, ()) and handler not in (_reduce, _reshape)
+        if handler is None or partial or op.x not in self.maps or any(m.dims for m in maps[1:]):
+            self.refuse(op.name)
+        return handler(self, op, source)
 
-    def whole(self, target: Tensor, found: Map) -> bool:
-        """Return whether a write in place leaves no other view of the same memory with an outdated map."""
-        complete = target.untyped_storage().nbytes() == target.numel() * target.element_size()
-        return target in self.maps and (complete or self.maps[target].rows == found.rows)
+    def pass_on(self, op: Operation, maps: list[Map]) -> Map:
+        """Return the union of maps that keep their positions; refuse to write where another view keeps its old map."""
+        union = self.merge(op, maps)
+        if op.in_place:
+            whole = op.x.untyped_storage().nbytes() == op.x.numel() * op.x.element_size()
+            if op.x not in self.maps or not (whole or self.maps[op.x].rows == union.rows):
+                self.refuse(f"{op.name}_ on a part of a tensor")
+        return union
 
-    def merged(self, name: str, maps: list[Map], out: Tensor) -> Map:
+    def merge(self, op: Operation, maps: list[Map]) -> Map:
         """Return the union of maps that meet; a single value spread over a map is a gate, and left out."""
         maps = [m for m in maps if m.dims] or maps
         maps = [m for m in maps if m.size.max() > 1] or maps
-        m = maps[0]
-        if any(other.dims != m.dims or not _fits(other, out) for other in maps):
-            self.refuse(name)
-        jumps = sorted({tuple(other.jump.tolist()) for other in maps})
-        if m.dims and len(jumps) > 1:
+        if any(m.dims != maps[0].dims or not _fits(m, op.out) for m in maps):
+            self.refuse(op.name)
+        jumps = sorted({tuple(m.jump.tolist()) for m in maps})
+        if maps[0].dims and len(jumps) > 1:
             raise BadInput(
-                f"The branches that meet at {name!r} in {self.place()} have jumps "
-                f"{' and '.join(str(plain_pair(jump)) for jump in jumps)}; give them the same product of strides."
+                f"The branches that meet at {op.name!r} in {self.place()} have jumps "
+                f"{' and '.join(str(_plain_pair(jump)) for jump in jumps)}; give them the same product of strides."
             )
         widest = max(maps, key=Map.before_pooling)
-        return replace(
-            widest,
-            jump=np.max([other.jump for other in maps], axis=0),
-            first=np.min([other.first for other in maps], axis=0),
-            last=np.max([other.last for other in maps], axis=0),
-            rows=tuple(sorted({row for other in maps for row in other.rows})),
-            unpooled=widest.unpooled if all(other.unpooled for other in maps) else None,
-        )
+        jump = np.max([m.jump for m in maps], axis=0)
+        first, last = np.min([m.first for m in maps], axis=0), np.max([m.last for m in maps], axis=0)
+        rows = tuple(sorted({row for m in maps for row in m.rows}))
+        unpooled = widest.unpooled if all(m.unpooled for m in maps) else None
+        return replace(widest, jump=jump, first=first, last=last, rows=rows, unpooled=unpooled)
 
-    def slid(
-        self, kind: str, m: Map, out: Tensor, kernel: Pair = 1, stride: Pair = 1, dilation: Pair = 1,
-        before: Pair = 0, after: Pair = 0, channels_in: int = 0, **counts: int
-    ) -> Map:  # fmt: skip
-        """Write the row of a sliding window with padding before and after; ceil_mode counts as padding after."""
-        kernel, stride, dilation, before = (np.broadcast_to(v, 2) for v in (kernel, stride, dilation, before))
-        size, reach = np.array(out.shape[-2:]), dilation * (kernel - 1)
+    def slide(self, kind: str, op: Operation, m: Map, window: Window, **counts: int) -> Map:
+        """Write the row of a sliding window; what ceil_mode adds counts as padding after."""
+        kernel, stride, dilation, before, after = (np.broadcast_to(value, 2) for value in window)
+        size, reach = np.array(op.out.shape[-2:]), dilation * (kernel - 1)
         after = np.maximum(after, (size - 1) * stride + reach + 1 - before - m.size)
-        padding = plain_pair(before) if (before == after).all() else tuple(np.ravel([before, after], "F").tolist())
-        moved = replace(
-            m,
-            size=size,
-            jump=m.jump * stride,
-            first=m.first - before * m.jump,
-            last=m.last + (reach - before) * m.jump,
-            unpooled=m.unpooled if (kernel == 1).all() else None,  # a window sees a map again
-        )
-        output = tuple(out.shape[-3:])
-        return self.row(kind, moved, output, channels_in or output[0], kernel, stride, dilation, padding, **counts)
+        padding = _plain_pair(before) if (before == after).all() else tuple(np.ravel([before, after], "F").tolist())
+        first, last = m.first - before * m.jump, m.last + (reach - before) * m.jump
+        unpooled = m.unpooled if (kernel == 1).all() else None  # a window sees a map again
+        moved = replace(m, size=size, jump=m.jump * stride, first=first, last=last, unpooled=unpooled)
+        own = {"kernel": kernel, "stride": stride, "dilation": dilation, "padding": padding}
+        return self.write_row(kind, moved, tuple(op.out.shape[-3:]), op.x.shape[-3], **own, **counts)
 
-    def pooled(self, kind: str, m: Map, x: Tensor, out: Tensor) -> Map:
+    def pool(self, kind: str, op: Operation, m: Map) -> Map:
         """Write the row of a layer that sees its whole map."""
         last = m.last + (m.size - 1) * m.jump
         pooled = replace(m, size=np.ones(2, int), last=last, dims=(), unpooled=m.before_pooling())
-        channels_in = x.shape[1:].numel() // int(m.size.prod())
-        return self.row(kind, pooled, (out.shape[1:].numel(), 1, 1), channels_in, m.size)
+        channels_in = op.x.shape[1:].numel() // int(m.size.prod())
+        return self.write_row(kind, pooled, (op.out.shape[1:].numel(), 1, 1), channels_in, kernel=m.size)
 
-    def connected(self, dim: int, tensors: list[Tensor], m: Map, out: Tensor) -> Map:
-        """Write the row of a fully connected layer, whose channels lie along `dim`."""
+    def connect(self, op: Operation, m: Map) -> Map:
+        """Write the row of a fully connected layer."""
+        tensors = tensors_in(op.given)
         (x,) = [tensor for tensor in tensors if tensor in self.maps]
-        params = self.parameters(*[tensor for tensor in tensors if tensor is not x])
-        return self.row("Linear", m, (out.shape[dim], 1, 1), x.shape[dim], params=params)
+        channels = 1 if op.name == "convolution" else -1
+        params = self.count_new([tensor for tensor in tensors if tensor is not x])
+        return self.write_row("Linear", m, (op.out.shape[channels], 1, 1), x.shape[channels], params=params)
 
-    def parameters(self, *tensors: Tensor | None) -> int:
+    def count_new(self, parameters: list[Tensor]) -> int:
         """Return how many numbers these hold that no earlier row has counted."""
-        given = {tensor.data_ptr(): tensor for tensor in tensors if tensor is not None}
-        new = {address: tensor for address, tensor in given.items() if address not in self.counted}
-        self.counted |= new
+        new = {tensor.data_ptr(): tensor for tensor in parameters if tensor.data_ptr() not in self.counted}
+        self.counted.update(new)
         return sum(tensor.numel() for tensor in new.values())
 
-    def row(
-        self, kind: str, m: Map, output: tuple, channels_in: int, kernel: Pair = 1, stride: Pair = 1,
-        dilation: Pair = 1, padding: object = 0, groups: int = 1, params: int = 0
-    ) -> Map:  # fmt: skip
+    def write_row(self, kind: str, m: Map, output: tuple, channels_in: int, **window: object) -> Map:
+        """Write the row of the layer that makes a map, with NO_WINDOW but for what is given; return the map."""
         path, module = self.running[-1]
-        layer = ".".join(filter(None, [path, "" if _is_layer(module) else kind.lower().replace(" ", "_")]))
-        window = (*map(plain_pair, (kernel, stride, dilation)), padding, groups)
-        seen = map(plain_pair, (m.jump, m.rf, (m.first + m.last) / 2))
-        self.rows.append((layer, kind, *window, output, params, *seen, m.rows, channels_in))
+        call = "" if _is_layer(module) else kind.lower().replace(" ", "_")
+        row = {"layer": ".".join(filter(None, [path, call])), "kind": kind, "inputs": m.rows}
+        row.update(NO_WINDOW, output=output, channels_in=channels_in)
+        row.update(window, jump=m.jump, rf=m.rf, start=(m.first + m.last) / 2)
+        for name in ("kernel", "stride", "dilation", "jump", "rf", "start"):
+            row[name] = _plain_pair(row[name])
+        self.rows.append(row)
         return replace(m, rows=(len(self.rows) - 1,))
 
     def place(self) -> str:
@@ -201,99 +226,106 @@ class Trace(TorchDispatchMode):
         )
 
 
-def _convolution(trace: Trace, name: str, given: dict, x: Tensor, m: Map, out: Tensor) -> Map:
-    weight, bias, padding = given["weight"], given["bias"], given["padding"]
-    if given["transposed"] or out.ndim != 4 or not (m.dims or {*weight.shape[2:], *out.shape[2:]} == {1}):
-        trace.refuse("transposed convolution" if given["transposed"] else f"convolution to {tuple(out.shape[1:])}")
-    window = weight.shape[2:], given["stride"], given["dilation"], padding, padding, x.shape[1]
-    return trace.slid("Conv2d", m, out, *window, groups=given["groups"], params=trace.parameters(weight, bias))
+def _convolve(trace: Trace, op: Operation, m: Map) -> Map:
+    weight, padding = op.given["weight"], op.given["padding"]
+    one_unit = max(*weight.shape[2:], *op.out.shape[2:]) == 1
+    if op.given["transposed"]:
+        trace.refuse("transposed convolution")
+    if op.out.ndim != 4 or not (m.dims or one_unit):
+        trace.refuse(f"convolution to {tuple(op.out.shape[1:])}")
+    window = Window(weight.shape[2:], op.given["stride"], op.given["dilation"], padding, padding)
+    params = trace.count_new(tensors_in([weight, op.given["bias"]]))
+    return trace.slide("Conv2d", op, m, window, groups=op.given["groups"], params=params)
 
 
-def _pool(trace: Trace, name: str, given: dict, x: Tensor, m: Map, out: Tensor) -> Map:
-    kernel, padding = given["kernel_size"], given["padding"]
-    kind = "AvgPool2d" if name == "avg_pool2d" else "MaxPool2d"
-    slid = trace.slid(kind, m, out, kernel, given["stride"] or kernel, given.get("dilation", 1), padding, padding)
-    if kind == "AvgPool2d" and slid.size.max() == 1 and (np.subtract(kernel, padding) >= m.size).all():
-        trace.covering.update(slid.rows)
-        return replace(slid, unpooled=m.before_pooling())
-    return slid
+def _pool(trace: Trace, op: Operation, m: Map) -> Map:
+    kernel, padding = op.given["kernel_size"], op.given["padding"]
+    window = Window(kernel, op.given["stride"] or kernel, op.given.get("dilation", 1), padding, padding)
+    average = op.name == "avg_pool2d"
+    pooled = trace.slide("AvgPool2d" if average else "MaxPool2d", op, m, window)
+    if average and pooled.size.max() == 1 and (np.subtract(kernel, padding) >= m.size).all():
+        trace.covering.update(pooled.rows)
+        return replace(pooled, unpooled=m.before_pooling())
+    return pooled
 
 
-def _adaptive_pool(trace: Trace, name: str, given: dict, x: Tensor, m: Map, out: Tensor) -> Map:
-    if out.shape[-2:] == (1, 1):
-        return trace.pooled("global pool" if "avg" in name else "global max pool", m, x, out)
-    window, rest = np.divmod(m.size, out.shape[-2:])
+def _pool_adaptively(trace: Trace, op: Operation, m: Map) -> Map:
+    average = "avg" in op.name
+    if op.out.shape[-2:] == (1, 1):
+        return trace.pool("global pool" if average else "global max pool", op, m)
+    window, rest = np.divmod(m.size, op.out.shape[-2:])
     if rest.any():
-        trace.refuse(f"{name} with windows of unequal size")
-    kind = "AdaptiveAvgPool2d" if "avg" in name else "AdaptiveMaxPool2d"
-    return trace.slid(kind, m, out, window, window)
+        trace.refuse(f"{op.name} with windows of unequal size")
+    return trace.slide("AdaptiveAvgPool2d" if average else "AdaptiveMaxPool2d", op, m, Window(window, window))
 
 
-def _reduction(trace: Trace, name: str, given: dict, x: Tensor, m: Map, out: Tensor) -> Map:
-    dims = given.get("dim")
-    dims = [dims] if isinstance(dims, int) else dims or range(x.ndim)
-    gone = {from_end(dim, x.ndim) for dim in dims}
+def _reduce(trace: Trace, op: Operation, m: Map) -> Map:
+    dims = op.given.get("dim")
+    dims = [dims] if isinstance(dims, int) else dims or range(op.x.ndim)
+    gone = {_from_end(dim, op.x.ndim) for dim in dims}
     left = [dim for dim in m.dims if dim not in gone]
     if m.dims and not left:
-        kind = "global pool" if name in ("mean", "sum") else f"global {name.removeprefix('a')} pool"
-        return trace.pooled(kind, m, x, out)
-    shift = 0 if given.get("keepdim") else 1
+        average = op.name in ("mean", "sum")
+        return trace.pool("global pool" if average else f"global {op.name.removeprefix('a')} pool", op, m)
+    shift = 0 if op.given.get("keepdim") else 1
     return replace(m, dims=tuple(dim + shift * sum(g > dim for g in gone) for dim in left))
 
 
-def _pad(trace: Trace, name: str, given: dict, x: Tensor, m: Map, out: Tensor) -> Map:
-    left, right, top, bottom = [*(given.get("pad") or given["padding"]), 0, 0, 0, 0][:4]
+def _pad(trace: Trace, op: Operation, m: Map) -> Map:
+    sides = op.given["pad"] if op.name == "constant_pad_nd" else op.given["padding"]
+    left, right = sides[:2]
+    top, bottom = sides[2:4] if len(sides) > 2 else (0, 0)
     if left == right == top == bottom == 0:
         return m
-    return trace.slid("pad", m, out, before=(top, left), after=(bottom, right))
+    return trace.slide("pad", op, m, Window(before=(top, left), after=(bottom, right)))
 
 
-def _crop(trace: Trace, name: str, given: dict, x: Tensor, m: Map, out: Tensor) -> Map:
-    dim = from_end(given["dim"], x.ndim)
-    if dim not in HEIGHT_WIDTH or x.shape == out.shape:
+def _crop(trace: Trace, op: Operation, m: Map) -> Map:
+    dim = _from_end(op.given["dim"], op.x.ndim)
+    if dim not in HEIGHT_WIDTH or op.x.shape == op.out.shape:
         return m
-    start, _, step = slice(given["start"], given["end"], given["step"]).indices(x.shape[dim])
+    start, _, step = slice(op.given["start"], op.given["end"], op.given["step"]).indices(op.x.shape[dim])
     here = np.array([dim == -2, dim == -1])
-    stride, before = np.where(here, step, 1), np.where(here, -start, 0)
-    return trace.slid("crop", m, out, stride=stride, before=before, after=-m.size)
+    window = Window(stride=np.where(here, step, 1), before=np.where(here, -start, 0), after=-m.size)
+    return trace.slide("crop", op, m, window)
 
 
-def _permutation(trace: Trace, name: str, given: dict, x: Tensor, m: Map, out: Tensor) -> Map:
-    if (out.shape[-2:], out.stride()[-2:]) != (x.shape[-2:], x.stride()[-2:]):  # they are others in memory
-        trace.refuse(name)
+def _permute(trace: Trace, op: Operation, m: Map) -> Map:
+    before, after = op.x, op.out
+    if (after.shape[-2:], after.stride()[-2:]) != (before.shape[-2:], before.stride()[-2:]):  # others in memory
+        trace.refuse(op.name)
     return m
 
 
-def _reshape(trace: Trace, name: str, given: dict, x: Tensor, m: Map, out: Tensor) -> Map:
+def _reshape(trace: Trace, op: Operation, m: Map) -> Map:
     """Height and width stay, as in a channel shuffle, or are flattened, together or with the channels."""
-    if m.dims == HEIGHT_WIDTH and _fits(m, out):
+    if m.dims == HEIGHT_WIDTH and _fits(m, op.out):
         return m
     if m.size.max() == 1:
         return replace(m, dims=(), unpooled=m.before_pooling())
-    if out.ndim == 2 and len(out) == len(x):
-        return trace.pooled("flatten", m, x, out)
-    if m.dims != HEIGHT_WIDTH or out.shape[-1] != m.size.prod():
-        trace.refuse(name)
+    if op.out.ndim == 2 and len(op.out) == len(op.x):
+        return trace.pool("flatten", op, m)
+    if m.dims != HEIGHT_WIDTH or op.out.shape[-1] != m.size.prod():
+        trace.refuse(op.name)
     return replace(m, dims=(-1,))
 
 
 HANDLERS = {
-    "convolution": _convolution,
+    "convolution": _convolve,
     **dict.fromkeys(("max_pool2d_with_indices", "avg_pool2d"), _pool),
-    **dict.fromkeys(("_adaptive_avg_pool2d", "adaptive_max_pool2d"), _adaptive_pool),
-    **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "std", "var", "linalg_vector_norm"), _reduction),
+    **dict.fromkeys(("_adaptive_avg_pool2d", "adaptive_max_pool2d"), _pool_adaptively),
+    **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "std", "var", "linalg_vector_norm"), _reduce),
     **dict.fromkeys(("constant_pad_nd", "reflection_pad2d", "replication_pad2d"), _pad),
     "slice": _crop,
-    **dict.fromkeys(("permute", "transpose"), _permutation),
+    **dict.fromkeys(("permute", "transpose"), _permute),
     **dict.fromkeys(("view", "_unsafe_view", "squeeze", "unsqueeze"), _reshape),
 }
-PASSING = {  # leave every position where it is, beside what PyTorch itself marks as pointwise
-    *("native_batch_norm", "cudnn_batch_norm", "_batch_norm_with_update", "_batch_norm_no_update"),
-    *("_native_batch_norm_legit", "_native_batch_norm_legit_no_training"),
-    *("native_group_norm", "native_layer_norm"),
-    *("hardswish", "_prelu_kernel", "log_sigmoid_forward", "rrelu_with_noise", "native_dropout"),
-    *("alias", "clone", "detach", "expand", "channel_shuffle", "native_channel_shuffle", "_to_copy"),
-}
+# These leave every position where it is, beside what PyTorch itself marks as pointwise.
+PASSING = {"native_batch_norm", "cudnn_batch_norm", "_batch_norm_with_update", "_batch_norm_no_update"}
+PASSING |= {"_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "native_group_norm"}
+PASSING |= {"native_layer_norm", "native_dropout", "rrelu_with_noise", "hardswish", "_prelu_kernel"}
+PASSING |= {"log_sigmoid_forward", "channel_shuffle", "native_channel_shuffle"}
+PASSING |= {"alias", "clone", "detach", "expand", "_to_copy"}
 CONNECTED = {"addmm", "mm", "bmm", "baddbmm", "convolution"}  # fully connected layers, where no positions are left
 ALONG_ONE_DIMENSION = {"cat", "split", "split_with_sizes", "glu", "_softmax", "_log_softmax"}
 
@@ -307,21 +339,21 @@ def _is_layer(module: nn.Module) -> bool:
     return len(bases) > 1 and not any(module.children())  # more than nn.Module itself
 
 
-def _tensors(tree: object) -> list[Tensor]:
+def tensors_in(tree: object) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
-def from_end(dim: int, ndim: int) -> int:
+def _from_end(dim: int, ndim: int) -> int:
     return dim - ndim if dim >= 0 else dim
 
 
-def plain_pair(pair: Pair) -> object:
+def _plain_pair(pair: Pair) -> object:
     height, width = np.broadcast_to(pair, 2).tolist()
     return height if height == width else (height, width)
 
 
 @contextmanager
-def _watched(model: nn.Module, trace: Trace) -> Iterator[None]:
+def _watch(model: nn.Module, trace: Trace) -> Iterator[None]:
     """Evaluate the network with `trace` knowing which module runs; leave modes, hooks and generators as they were."""
     with ExitStack() as stack:
         for path, module in model.named_modules():
@@ -333,25 +365,6 @@ def _watched(model: nn.Module, trace: Trace) -> Iterator[None]:
         stack.enter_context(trace)
         model.eval()
         yield
-
-
-def follow(model: nn.Module, image: Tensor, trace: Trace) -> Map:
-    """Run the network once on a batch of images; return the map that its output is."""
-    try:
-        with _watched(model, trace):
-            output = model(image)
-    except BadInput:
-        raise
-    except Exception as error:  # a network may be anyone's and raise anything
-        shape, reason = ", ".join(map(str, image.shape[1:])), " ".join(str(error).split()).split(". ")[0]
-        raise BadInput(
-            f"The network does not take (N, {shape}): {trace.place()} stops with {type(error).__name__} "
-            f"({reason:.200}); mend it, or give the input_size that it is made for."
-        ) from error
-    maps = [trace.maps[tensor] for tensor in _tensors(output) if tensor in trace.maps]
-    if not maps:
-        raise BadInput("The network's output is not computed from its input by PyTorch operations; return a tensor.")
-    return max(maps, key=Map.before_pooling)
 
 
 def black_images(model: nn.Module, input_size: Sequence[int]) -> Tensor:

@@ -1,0 +1,74 @@
+"""The table against gradients, for random networks of every kind of layer."""
+
+import numpy as np
+import pytest
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+
+from helpers.engines.oracle import gradient_window
+from helpers.receptive_field import gradient_receptive_field, layer_table, total
+from layers import Add, Apply, Concatenate, conv, stem
+
+KINDS = ["plain", "valid", "max", "average", "separable", "residual", "shortcut", "inception", "functional"]
+
+
+def random_layer(kind, rng):
+    """Return a layer of four channels, and the factor by which it shrinks a map."""
+    kernel, dilation = tuple(rng.integers(1, 5, 2).tolist()), tuple(rng.integers(1, 3, 2).tolist())
+    stride = tuple(rng.choice([1, 1, 2], 2).tolist())
+    odd, s = int(rng.choice([1, 3, 5])), int(rng.choice([1, 2]))
+    reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    top, left = (int(rng.integers(0, r + 1)) for r in reach)
+    asymmetric = nn.Sequential(nn.ZeroPad2d((left, reach[1] - left, top, reach[0] - top)), conv(kernel, 1, 0, dilation))
+    layers = {
+        "plain": (conv(kernel, stride, tuple(r // 2 for r in reach), dilation, int(rng.choice([1, 2, 4]))), stride),
+        "valid": (conv(kernel), (1, 1)),
+        "max": (nn.MaxPool2d(3, s, int(rng.integers(0, 2)), ceil_mode=bool(rng.integers(2))), (s, s)),
+        "average": (nn.AvgPool2d((2, 3), s), (s, s)),
+        "separable": (nn.Sequential(conv(odd, s, odd // 2, 1, 4), nn.BatchNorm2d(4), nn.ReLU6(), conv(1)), (s, s)),
+        "residual": (Add(asymmetric, nn.Identity()), (1, 1)),
+        "shortcut": (Add(nn.Sequential(conv(odd, s, odd // 2), nn.ReLU(), conv(3, 1, 2, 2)), conv(1, s)), (s, s)),
+        "inception": (
+            nn.Sequential(Concatenate(conv(1, s), conv(5, s, 2), nn.MaxPool2d(3, s, 1)), conv(1, channels=(12, 4))),
+            (s, s),
+        ),
+        "functional": (Apply(lambda x: F.silu(F.max_pool2d(x[:, :, 1:, :-1], 2, 1, padding=1))), (1, 1)),
+    }
+    return layers[kind]
+
+
+def random_network(kind, seed):
+    """Return a network with a layer of this kind among up to four others; strides divide the image by 8 at most."""
+    rng = np.random.default_rng([seed, KINDS.index(kind)])
+    layer, shrunk = random_layer(kind, rng)
+    layers = [layer]
+    for other in rng.choice(KINDS, rng.integers(0, 5)):
+        layer, stride = random_layer(other, rng)
+        if np.multiply(shrunk, stride).max() <= 8:
+            layers.insert(rng.integers(len(layers) + 1), layer)
+            shrunk = np.multiply(shrunk, stride)
+    ends = (
+        [nn.AdaptiveAvgPool2d(1)],
+        [Apply(lambda x: x.mean((2, 3)))],
+        [Apply(lambda x: F.avg_pool2d(x, x.shape[2:]))],
+        [],
+    )
+    return nn.Sequential(stem(int(rng.choice([1, 3]))), *layers, conv(1), *ends[seed % 4])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_reach_what_the_table_says(kind):
+    for seed in range(8):
+        network = random_network(kind, seed)
+        table = layer_table(network, (3, 48, 48))
+        row = table[table.kind != "global pool"].iloc[-1]
+        first, last = gradient_window(network, (3, 48, 48))
+        assert np.broadcast_to(row.rf, 2).tolist() == (last - first + 1).tolist(), f"{seed}: {network}"
+        assert np.broadcast_to(row.start, 2).tolist() == ((first + last) / 2).tolist(), f"{seed}: {network}"
+        assert total(network, (3, 48, 48)) == np.min(row.rf)
+
+
+def test_the_oracle_measures_a_published_network():
+    network = torchvision.models.squeezenet1_1(num_classes=10)
+    assert gradient_receptive_field(network, (3, 64, 64)) == (total(network, (3, 64, 64)),) * 2
