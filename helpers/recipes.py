@@ -13,20 +13,27 @@ from helpers.data import CIFAR10_MEAN, CIFAR10_STD
 from helpers.errors import BadInput, nearest
 
 
-def _within(low: float, high: float, kind: str = "a number") -> Field:
-    return Field(ge=low, le=high, strict=True, title=f"{kind} from {low:g} to {high:g}")
+def _number(low: float, high: float, kind: object = float, name: str = "a number") -> object:
+    return Annotated[kind, Field(ge=low, le=high, strict=True, title=f"{name} from {low:g} to {high:g}")]
 
 
-def _of_channels(low: float) -> object:
-    number = Annotated[float, _within(low, 1)]
-    accepted = f"a tuple of three numbers from {low:g} to 1"
+def _whole(low: int, high: int) -> object:
+    return _number(low, high, int, "a whole number")
+
+
+def _optional(low: float, high: float) -> object:
+    return _number(low, high, float | None)
+
+
+def _three(low: float, high: float) -> object:
+    number, accepted = _number(low, high), f"a tuple of three numbers from {low:g} to {high:g}"
     return Annotated[tuple[number, number, number], Field(strict=True, title=accepted)]
 
 
+Name = Annotated[str, Field(strict=True, title="a name")]
 Optimizer = Literal["adamw", "adam", "sgd", "muon"]
 Schedule = Literal["triangular", "one_cycle", "cosine", "constant"]
 Engine = Literal["auto", "batched", "per_image"]
-Name = Annotated[str, Field(strict=True, title="a name")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,42 +44,33 @@ class Recipe:
     """
 
     network: Annotated[Name, "its name in MODELS"]
-    epochs: Annotated[int, _within(1, 10_000, "a whole number"), "passes over the training images"]
-    batch_size: Annotated[int, _within(2, 65_536, "a whole number"), "images a step, at most"]  # two for the norms
+    epochs: Annotated[_whole(1, 10_000), "passes over the training images"]
+    batch_size: Annotated[_whole(2, 65_536), "images a step, at most"]  # batch normalisation needs two images
     optimizer: Annotated[
-        Optimizer,
-        "adamw (decoupled weight decay), adam, sgd (Nesterov momentum), or muon (orthogonalised momentum)",
+        Optimizer, "adamw (decoupled weight decay), adam, sgd (Nesterov momentum), or muon (orthogonalised momentum)"
     ] = "sgd"
-    peak_lr: Annotated[float, _within(1e-8, 100), "the highest learning rate of the schedule"]
+    peak_lr: Annotated[_number(1e-8, 100), "the highest learning rate of the schedule"]
     schedule: Annotated[
         Schedule,
         "triangular (straight lines), one_cycle (half cosines), cosine or constant (both after a straight rise)",
     ] = "triangular"
-    warmup: Annotated[float, _within(0, 0.99), "share of the steps on which the learning rate rises to its peak"] = 0.2
-    momentum: Annotated[float, _within(0, 0.9999), "of SGD and Muon; the first beta of Adam and AdamW"] = 0.9
+    warmup: Annotated[_number(0, 0.99), "share of the steps on which the learning rate rises to its peak"] = 0.2
+    momentum: Annotated[_number(0, 0.9999), "of SGD and Muon; the first beta of Adam and AdamW"] = 0.9
     weight_decay: Annotated[
-        float,
-        _within(0, 1),
-        "pull of convolution and linear weights towards zero: L2 in sgd and adam, decoupled in others",
+        _number(0, 1), "pull of convolution and linear weights towards zero: L2 in sgd and adam, decoupled in others"
     ] = 5e-4
-    label_smoothing: Annotated[float, _within(0, 0.99), "share of the target spread over all classes"] = 0.0
-    clip_norm: Annotated[
-        float | None, _within(1e-8, 1e8), "norm to which a longer gradient is cut; None for none"
-    ] = None  # fmt: skip
+    label_smoothing: Annotated[_number(0, 0.99), "share of the target spread over all classes"] = 0.0
+    clip_norm: Annotated[_optional(1e-8, 1e8), "norm to which a longer gradient is cut; None for none"] = None
     average: Annotated[
-        float | None,
-        _within(0, 0.99999),
-        "share of its past that an average of the weights keeps each step; None for none",
+        _optional(0, 0.99999), "share of its past that an average of the weights keeps each step; None for none"
     ] = None
-    dropout: Annotated[
-        float | None, _within(0, 0.99), "rate of the network's dropout layers; None leaves their own"
-    ] = None
+    dropout: Annotated[_optional(0, 0.99), "rate of the network's dropout layers; None leaves their own"] = None
     augmentation: Annotated[Name, "its name in AUGMENTATIONS"] = "flip_ssr_cutout"
     engine: Annotated[
         Engine, "augment whole batches (batched) or image by image (per_image); auto: batched where it can"
     ] = "auto"
-    mean: Annotated[_of_channels(0.0), "subtracted from each channel, values in [0, 1]"] = CIFAR10_MEAN
-    std: Annotated[_of_channels(1e-6), "each channel is divided by it"] = CIFAR10_STD
+    mean: Annotated[_three(0, 1), "subtracted from each channel, values in [0, 1]"] = CIFAR10_MEAN
+    std: Annotated[_three(1e-6, 1), "each channel is divided by it"] = CIFAR10_STD
 
     def __post_init__(self):
         for name, kind in _kinds().items():

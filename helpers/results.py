@@ -53,4 +53,4 @@ def _final(history: History, logits: Tensor, test: ImageSet) -> dict:
 
 def write_result(path: str | Path, record: dict) -> None:
     """Write the record as JSON, whole or not at all."""
-    write_atomically(Path(path), lambda partial: partial.write_text(json.dumps(record, indent=1) + "\n"))
+    write_atomically(Path(path), (json.dumps(record, indent=1) + "\n").encode())

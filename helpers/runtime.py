@@ -14,15 +14,14 @@ PACKAGES = ("torch", "torchvision", "albumentations", "numpy")
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """Return the device of this name; "auto" takes CUDA, then Apple's MPS, then the CPU. Raises BadInput if absent."""
-    found = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    """Return the device of this name; "auto" takes an accelerator where there is one. Raises BadInput if absent."""
+    kinds = ["cpu"]
+    if torch.accelerator.is_available():
+        kinds.append(torch.accelerator.current_accelerator().type)
     if device == "auto":
-        return torch.device(next(name for name in ("cuda", "mps", "cpu") if found[name]))
-    kind = str(device).split(":")[0]
-    if not found.get(kind):
-        raise BadInput(
-            f"The device {device!r} is not on this machine; it has {', '.join(d for d in found if found[d])}."
-        )
+        return torch.device(kinds[-1])
+    if str(device).split(":")[0] not in kinds:
+        raise BadInput(f"The device {device!r} is not on this machine; it has {', '.join(kinds)}.")
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # a number that is not there, or no number

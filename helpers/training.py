@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from helpers.data import ImageSet
 from helpers.engines.fast import keep_freed_memory, mixed_precision, peak_memory
-from helpers.engines.muon import Muon
+from helpers.engines.muon import Muon, orthogonal_apart
 from helpers.engines.resumable import repeatable, resumable
 from helpers.engines.stepping import Stepper
 from helpers.errors import BadInput
@@ -81,11 +81,9 @@ def fit(
     loader = TrainLoader(train, recipe, seed=seed, device=device, workers=workers)
     if loader.fallback_reason:
         log(loader.fallback_reason)
-    run, now = Run(model, recipe, loader), session(device)
-    with (
-        repeatable(),
-        resumable(run, run_dir, _config(run, val), now, resume=resume, every=save_every, log=log) as save,
-    ):
+    run = Run(model, recipe, loader)
+    state = resumable(run, run_dir, _config(run, val), session(device), resume=resume, every=save_every, log=log)
+    with repeatable(), state as save:
         for epoch in range(len(run.rows), recipe.epochs):
             train_epoch(run, epoch, on_step, save)
             run.finish_epoch(val)
@@ -93,17 +91,12 @@ def fit(
             if on_epoch:
                 on_epoch(run.rows[-1])
             save(now=True)
-        run.keep_average()
+        model.load_state_dict(run.network.state_dict())  # the averaged weights, where the recipe asks for them
         save.finish(model, {"classes": train.classes, "last_epoch": run.rows[-1]})
     return History(run.rows, save.sessions, loader.engine)
 
 
-def train_epoch(
-    run: "Run",
-    epoch: int,
-    on_step: Callable[["Run"], None] | None = None,
-    save: Callable[[], None] = lambda: None,
-) -> None:
+def train_epoch(run: "Run", epoch: int, on_step: Callable | None = None, save: Callable = lambda: None) -> None:
     """Train on every image once, or on those that a stopped run has not seen yet in this epoch."""
     first = run.step - epoch * run.loader.steps
     bar = {"desc": f"epoch {epoch + 1}/{run.recipe.epochs}", "unit": "batch", "leave": False}
@@ -162,11 +155,6 @@ class Run:
     def network(self) -> nn.Module:
         """The network to evaluate: the average of the weights where the recipe asks for one."""
         return self.average.module if self.average else self.model
-
-    def keep_average(self) -> None:
-        """Give the model the averaged weights, where the recipe asks for them."""
-        if self.average:
-            self.model.load_state_dict(self.network.state_dict())
 
     @property
     def within_epoch(self) -> bool:
@@ -247,16 +235,9 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     fused = next(model.parameters()).device.type != "cpu"
     weights = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": weights, "weight_decay": recipe.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
+    groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     if recipe.optimizer == "muon":
-        mixing = [p for p in weights if p.ndim == 4 and p.shape[1] > 1]  # convolutions across channels
-        others = [p for p in weights if not any(p is one for one in mixing)]
-        split = [{"params": mixing, "orthogonal": True}, {"params": others}]
-        groups = [group | {"weight_decay": recipe.weight_decay} for group in split] + groups[1:]
-        return Muon(groups, lr=recipe.peak_lr, momentum=recipe.momentum)
+        return Muon([*orthogonal_apart(groups[0]), groups[1]], lr=recipe.peak_lr, momentum=recipe.momentum)
     if recipe.optimizer == "sgd":
         nesterov = recipe.momentum > 0
         return torch.optim.SGD(groups, recipe.peak_lr, recipe.momentum, nesterov=nesterov, fused=fused)

@@ -1,6 +1,7 @@
 import json
 import signal
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from helpers.engines.stepping import Stepper
 from helpers.errors import BadInput, Interrupted
 from helpers.loaders import TrainLoader, steps_per_epoch
 from helpers.models import build
-from helpers.recipes import OPTIMIZERS, RECIPES, SCHEDULES
+from helpers.recipes import RECIPES, Optimizer, Schedule
 from helpers.training import (
     MEASURED,
     Run,
@@ -287,7 +288,7 @@ def test_cosine_and_constant_schedules_by_their_formulas():
 @pytest.mark.parametrize("steps", [1, 2, 3, 5])
 @pytest.mark.parametrize("warmup", [0.0, 0.2, 0.5, 0.9])
 def test_every_schedule_serves_runs_of_few_steps(steps, warmup):
-    for schedule in SCHEDULES:
+    for schedule in get_args(Schedule):
         recipe = replace(RECIPE, schedule=schedule, warmup=warmup)
         rates = [learning_rate(recipe, step, steps) for step in range(steps)]
         assert all(0 < rate <= recipe.peak_lr * (1 + 1e-12) for rate in rates)
@@ -377,7 +378,7 @@ def test_half_precision_learns_the_same_to_its_few_digits(few):
     assert losses[torch.bfloat16] != losses[None]
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", get_args(Optimizer))
 def test_divergence_that_was_not_waited_for_is_found_before_a_state_is_saved_and_at_the_epochs_end(few, optimizer):
     recipe = replace(RECIPE, optimizer=optimizer, peak_lr=0.01)
     run = Run(small(), recipe, TrainLoader(few, recipe, seed=0))
@@ -399,7 +400,7 @@ def test_divergence_that_was_not_waited_for_is_found_before_a_state_is_saved_and
             use()
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", get_args(Optimizer))
 def test_a_state_goes_on_with_the_optimisers_of_its_new_device(few, optimizer):
     recipe = replace(RECIPE, optimizer=optimizer)
     began, goes_on = (Run(small(), recipe, TrainLoader(few, recipe, seed=0)) for _ in range(2))

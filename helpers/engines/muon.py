@@ -48,3 +48,10 @@ def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
         x = a * x + (b * square + c * square @ square) @ x
     x = x.T if rows > columns else x
     return x * max(1.0, rows / columns) ** 0.5
+
+
+def orthogonal_apart(group: dict) -> list[dict]:
+    """Split a parameter group in two: convolutions across channels, to be orthogonalised, and the rest."""
+    mixing = [p for p in group["params"] if p.ndim == 4 and p.shape[1] > 1]
+    others = [p for p in group["params"] if not any(p is one for one in mixing)]
+    return [{**group, "params": mixing, "orthogonal": True}, {**group, "params": others}]

@@ -6,25 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import nn
 
 from helpers.engines.run_directory import RunDirectory, save_weights
 from helpers.errors import BadInput, Interrupted
-
-
-class Resumable(Protocol):
-    """What a run must offer: all that it is between two steps, as plain tensors and values, and where it stands."""
-
-    step: int  # steps taken
-    steps: int  # of the whole run
-    within_epoch: bool  # whether steps of an epoch were taken and its row is not written yet
-
-    def state_dict(self) -> dict: ...
-    def load_state_dict(self, state: dict) -> None: ...
-    def place(self) -> str: ...
 
 
 @contextmanager
@@ -69,9 +56,14 @@ class Stop:
 
 
 class Saver:
-    """Saves a run's state when it is due, and then obeys a signal that came; without a folder it does nothing."""
+    """Saves a run's state when it is due, and then obeys a signal that came; without a folder it does nothing.
 
-    def __init__(self, run: Resumable, folder: RunDirectory | None, session: dict, stop: Stop, every: float):
+    A run has `step` and `steps` (taken, and in all), `within_epoch` (whether more steps come before its epoch's row),
+    `place()` in words, and as plain tensors and values all that it is between two steps: `state_dict()`,
+    `load_state_dict(state)`.
+    """
+
+    def __init__(self, run: object, folder: RunDirectory | None, session: dict, stop: Stop, every: float):
         self.run, self.folder, self.stop, self.every = run, folder, stop, every
         self.sessions = folder.sessions if folder else [session]
         self.saved = time.monotonic()
@@ -101,7 +93,7 @@ class Saver:
 
 @contextmanager
 def resumable(
-    run: Resumable, path: str | Path | None, config: dict, session: dict, *,
+    run: object, path: str | Path | None, config: dict, session: dict, *,
     resume: bool, every: float, log: Callable[[str], None],
 ) -> Iterator[Saver]:  # fmt: skip
     """Go to the state that lies in the folder, and give what saves the next ones there.
@@ -118,7 +110,7 @@ def resumable(
             yield Saver(run, folder, session, stop, every)
 
 
-def _go_on(run: Resumable, folder: RunDirectory, session: dict, log: Callable[[str], None]) -> None:
+def _go_on(run: object, folder: RunDirectory, session: dict, log: Callable[[str], None]) -> None:
     """Load the newest state, if there is one, and note the session where steps are left."""
     state = folder.load(log)
     if state is not None:

@@ -22,12 +22,12 @@ ANEW = "start again (resume=False, on the command line --anew)"
 KEPT = 2  # the newest, and the one before in case the disk damages it
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a file beside `path`, flush it to disk and rename it, so that `path` is old or new."""
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file beside `path`, flush it to disk and rename it, so that `path` is old or new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        write(partial)
+        partial.write_bytes(content)
         _flush(partial, os.O_RDWR)  # Windows flushes only what may be written to
         os.replace(partial, path)
         if os.name == "posix":  # the folder itself, or a power cut could undo the renaming; Windows opens no folders
@@ -91,8 +91,7 @@ class RunDirectory:
         for stale in self.path.glob(".*.partial"):  # of a process that was killed while it wrote
             stale.unlink()
         if not self.resume:
-            # The config goes last, since it says whose the others are.
-            for old in [self.path / WEIGHTS, *self.checkpoints(), path]:
+            for old in [self.path / WEIGHTS, *self.checkpoints(), path]:  # last the config: it says whose they are
                 old.unlink(missing_ok=True)
         if not path.exists():
             if self.checkpoints():
@@ -108,8 +107,8 @@ class RunDirectory:
             raise BadInput(f"{self.path} holds another run ({values}): choose another folder, or {ANEW}.")
 
     def _write_config(self) -> None:
-        text = json.dumps({"run": self.config, "sessions": self.sessions}, indent=1)
-        write_atomically(self.path / CONFIG, lambda partial: partial.write_text(text + "\n"))
+        text = json.dumps({"run": self.config, "sessions": self.sessions}, indent=1) + "\n"
+        write_atomically(self.path / CONFIG, text.encode())
 
     def add_session(self, session: dict) -> list[str]:
         """Note that the run goes on; return what of code, machine and versions is another than the last time."""
@@ -129,7 +128,7 @@ class RunDirectory:
         torch.save(state, buffer)
         path = self.path / f"step-{step:09d}.pt"
         with _writing(self.path):
-            write_atomically(path, lambda partial: partial.write_bytes(buffer.getvalue()))
+            write_atomically(path, buffer.getvalue())
             for old in self.checkpoints()[KEPT:]:
                 old.unlink()
 
@@ -142,8 +141,8 @@ class RunDirectory:
         for place, path in enumerate(found):
             try:
                 state = read_state(path)
-            except (OSError, ValueError) as error:  # the disk's way, and ours, to say so
-                log(f"{path} is damaged ({error})")
+            except Exception as error:  # whatever the content led to
+                log(f"{path} is damaged ({type(error).__name__} while reading)")
                 continue
             for damaged in found[:place]:
                 damaged.rename(damaged.with_suffix(".damaged"))  # or it would count as one of the newest
@@ -154,21 +153,14 @@ class RunDirectory:
 
 
 def read_state(path: Path) -> dict:
-    """Return a checkpoint's state; raises OSError or ValueError when the disk, a checksum or torch finds damage.
+    """Return a checkpoint's state; raises whatever the disk, zipfile or torch makes of a damaged one.
 
     A checkpoint is a zip with a CRC-32 of each member, which torch itself does not compare.
     """
-    try:
-        with zipfile.ZipFile(path) as file:
-            damaged = file.testzip()
-        state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # zipfile and torch raise whatever the content led to
-        raise ValueError(f"{type(error).__name__} while reading") from error
-    if damaged:
-        raise ValueError(f"the checksum of {damaged} is another one")
-    return state
+    with zipfile.ZipFile(path) as file:
+        if damaged := file.testzip():
+            raise zipfile.BadZipFile(f"the checksum of {damaged} is another one")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def save_weights(run_dir: Path, model: nn.Module, metadata: dict) -> None:
@@ -177,7 +169,7 @@ def save_weights(run_dir: Path, model: nn.Module, metadata: dict) -> None:
     described = json.dumps({**metadata, "digest": _digest(tensors)})
     content = save(tensors, {"workbook": described})  # save_file has partial files and errors of its own
     with _writing(run_dir):
-        write_atomically(run_dir / WEIGHTS, lambda partial: partial.write_bytes(content))
+        write_atomically(run_dir / WEIGHTS, content)
 
 
 def has_weights(run_dir: str | Path) -> bool:
