@@ -1,55 +1,111 @@
 """That bench runs and adds up; how fast anything is, it says itself."""
 
 import json
+import os
+import time
 
 import pytest
+import torch
 
+from helpers.augment import AUGMENTATIONS
+from helpers.engines.fast import Dropout
 from helpers.errors import BadInput
+from helpers.models import MODELS, build
+from helpers.recipes import RECIPES
 from helpers.workbook import bench
+
+PIPELINES = {"none": {"per_image": 100.0, "batched": 2000.0, "ratio": 20.0}}
 
 
 @pytest.fixture
-def here(monkeypatch):
-    """Measurements in this process, and small."""
-    monkeypatch.setattr(bench, "_in_own_process", lambda *arguments: bench._measure([str(one) for one in arguments]))
-    monkeypatch.setattr(bench, "memory", lambda *_: {"peak_mb": 7})
-    monkeypatch.setattr(bench, "_matmul_rate", lambda: 100.0)
-    monkeypatch.setattr(bench, "engines", lambda: {"pipelines": {"none": ENGINES}, "extra_memory_batches": 2.0})
+def one_thread():
+    """What may change the number of threads, without a trace in other tests."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
-ENGINES = {"per_image": 100.0, "batched": 2000.0, "ratio": 20.0}
+class Figures:
+    """Measurements of a machine that gets slower, and what was asked for."""
+
+    def __init__(self):
+        self.asked, self.speed = [], 1000.0
+
+    def __call__(self, function, *arguments):
+        self.asked.append((function.__name__, *arguments))
+        self.speed *= 0.9
+        loop = {"images_per_second": self.speed, "loading": 0.1, "gflops": 100.0}
+        return {
+            "time_plain_loop": loop,
+            "time_workbook_loop": {**loop, "images_per_second": 3 * self.speed, "save_seconds": 0.1},
+            "measure_step_memory": {"peak_mb": 7},
+            "time_augmentation": PIPELINES,
+            "measure_augmentation_memory": 2.0,
+        }[function.__name__]
 
 
-def test_bench_prints_a_row_a_network_and_writes_what_it_measured(here, tmp_path, capsys):
-    path = bench.bench(["mobilenet_c40", "wide_2m"], repeats=2, steps=1, batch_size=8, out=tmp_path / "bench.json")
+def test_bench_prints_a_row_a_network_and_writes_what_it_measured(tmp_path, capsys):
+    networks = ["mobilenet_c40", "wide_2m"]
+    path = bench.bench(networks, repeats=2, steps=1, batch_size=8, out=tmp_path / "bench.json", measure=Figures())
     record = json.loads(path.read_text())
-    assert [len(record["measured"][name][kind]) for name in record["measured"] for kind in ("plain", "ours")] == [2] * 4
-    header, first, second, *_ = capsys.readouterr().out.splitlines()
-    assert header.split()[0] == "network" and first.split()[0] == "mobilenet_c40" and second.split()[0] == "wide_2m"
+    kinds = [len(record["measured"][name][kind]) for name in networks for kind in ("plain", "ours", "memory")]
+    assert kinds == [2, 2, 1] * 2
+    assert record["engines"] == {"pipelines": PIPELINES, "extra_memory_batches": 2.0}
+    machine, header, first, second, *rest = capsys.readouterr().out.splitlines()
+    assert machine == f"{record['machine']}: {', '.join(record['instruction_sets'])}"
+    assert [line.split()[0] for line in (header, first, second)] == ["network", *networks]
     ours, plain = (record["measured"]["wide_2m"][kind] for kind in ("ours", "plain"))
     ratio = sum(one["images_per_second"] for one in ours) / sum(one["images_per_second"] for one in plain)
-    assert f"{ratio:.2f}" in second and "7 MB" in second
-    assert all(0 < one["loading"] < 1 and one["images_per_second"] > 0 for one in [*ours, *plain])
+    assert f" {ratio:.2f} " in second and "7 MB" in second and "2.0 times the result" in "\n".join(rest)
 
 
-def test_bench_takes_the_batches_of_each_recipe(monkeypatch, tmp_path):
-    asked = []
-    one = {"images_per_second": 2.0, "loading": 0.1, "gflops": 1.0, "save_seconds": 0.1, "peak_mb": 7}
-    engines = {"pipelines": {"none": ENGINES}, "extra_memory_batches": 2.0}
-    monkeypatch.setattr(
-        bench, "_in_own_process", lambda kind, *rest: asked.append(rest) or (engines if kind == "engines" else one)
-    )
-    bench.bench(["dilated_193k", "wide_2m"], repeats=1, steps=1, batch_size=None, out=tmp_path / "bench.json")
-    assert asked == [("dilated_193k", 1, 1024)] * 3 + [("wide_2m", 1, 128)] * 3 + [()]
+def test_bench_takes_all_networks_in_turns_and_the_batches_of_each_recipe(tmp_path):
+    measure = Figures()
+    bench.bench([], repeats=2, steps=3, batch_size=None, out=tmp_path / "bench.json", measure=measure)
+    expected = []
+    for name in MODELS:
+        loops = [("time_plain_loop", name, RECIPES[name].batch_size, 3)]
+        loops += [("time_workbook_loop", name, RECIPES[name].batch_size, 3)]
+        expected += [*loops, *loops, ("measure_step_memory", name)]
+    assert measure.asked == [*expected, ("measure_augmentation_memory",), ("time_augmentation",)]
+    assert {("time_plain_loop", "dilated_193k", 1024, 3), ("time_plain_loop", "wide_2m", 128, 3)} < set(expected)
 
 
-def test_engines_and_memory_are_measured(monkeypatch):
-    measured = bench.engines(count=64, repeats=1)
-    assert all(
-        one["ratio"] == pytest.approx(one["batched"] / one["per_image"]) for one in measured["pipelines"].values()
-    )
-    assert measured["extra_memory_batches"] < 4
-    assert bench._measure(["memory", "mobilenet_c40", "1", "8"])["peak_mb"] >= 0
+def test_both_loops_and_their_memory_are_measured():
+    plain, ours = (loop("mobilenet_c40", 8, steps=1) for loop in (bench.time_plain_loop, bench.time_workbook_loop))
+    for one in (plain, ours):
+        assert one["images_per_second"] > 0 and 0 < one["loading"] < 1 and one["gflops"] > 0
+    assert ours["save_seconds"] > 0
+    assert bench.measure_step_memory("mobilenet_c40", batch_size=8)["peak_mb"] >= 0
+
+
+def test_engines_are_measured(one_thread):
+    measured = bench.time_augmentation(count=64, repeats=1)
+    assert list(measured) == list(AUGMENTATIONS)
+    assert all(one["ratio"] == pytest.approx(one["batched"] / one["per_image"]) for one in measured.values())
+    assert bench.measure_augmentation_memory() < 4
+
+
+def test_the_first_steps_are_not_counted():
+    def batches():
+        for seconds in (0.1, 0.1, 0.05, 0.05):
+            time.sleep(seconds)
+            yield seconds
+
+    timed = bench.Timed(batches())
+    started = time.perf_counter()
+    for seconds in timed:
+        time.sleep(seconds)
+    passed = time.perf_counter() - started
+    pace = timed.pace(images=2)
+    assert 2 / (passed - 0.4 + 0.01) < pace["images_per_second"] <= 2 / 0.2
+    assert pace["loading"] == pytest.approx(0.5, abs=0.3)
+
+
+def test_the_plain_loop_drops_out_as_torch_does():
+    before = [layer.p for layer in build("wide_2m").modules() if isinstance(layer, Dropout)]
+    layers = [layer for layer in bench.use_torch_dropout(build("wide_2m")).modules() if hasattr(layer, "p")]
+    assert [layer.p for layer in layers] == before and {type(layer) for layer in layers} == {torch.nn.Dropout}
 
 
 @pytest.mark.parametrize(
@@ -57,17 +113,26 @@ def test_engines_and_memory_are_measured(monkeypatch):
     [
         ({"networks": ["wide"]}, "Did you mean 'wide_2m'"),
         ({"repeats": 0}, "at least 1"),
+        ({"steps": 0}, "at least 1"),
         ({"batch_size": 1}, "at least 2"),
         ({"batch_size": 0}, "at least 2"),
         ({"out": "."}, "is a folder"),
     ],
 )
-def test_bench_refuses_before_it_measures(monkeypatch, arguments, words):
-    monkeypatch.setattr(bench, "_in_own_process", None)
+def test_bench_refuses_before_it_measures(arguments, words):
+    measure = Figures()
+    given = {"networks": ["wide_2m"], "repeats": 1, "steps": 1, "batch_size": 8, "out": None, "measure": measure}
     with pytest.raises(BadInput, match=words):
-        bench.bench(**{"networks": ["wide_2m"], "repeats": 1, "steps": 1, "batch_size": 8, "out": None} | arguments)
+        bench.bench(**{**given, **arguments})
+    assert not measure.asked
+
+
+def test_a_measurement_has_a_process_of_its_own():
+    assert bench.run_in_own_process(os.getppid) == os.getpid()
+    with pytest.raises(ZeroDivisionError, match="by zero"):
+        bench.run_in_own_process(divmod, 1, 0)
 
 
 def test_a_measurement_that_dies_is_told():
-    with pytest.raises(BadInput, match="The measurement .*nowhere.* failed: KeyError: 'nowhere'"):
-        bench._in_own_process("ours", "nowhere", 1, 8)
+    with pytest.raises(BadInput, match="The measurement _exit 3 failed: its process was killed"):
+        bench.run_in_own_process(os._exit, 3)
