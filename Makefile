@@ -6,27 +6,36 @@ workbook = .venv/bin/workbook
 help:  # print these targets
 	@sed -n 's/^\([a-z]*\):[^#]*# \(.*\)/make \1\t\2/p' Makefile | expand -t 14
 
-install:  # make .venv, or leave it as it is when nothing changed
-	@$(PYTHON) helpers/install.py
+install: .venv/installed  # make .venv, or leave it as it is when nothing changed
 
-run: install  # run all notebooks in minutes (profile quick) into runs/
+run: .venv/installed  # run all notebooks in minutes (profile quick) into runs/
 	@$(workbook) run --profile quick
 
-test: install  # unit tests, then run all notebooks and compare a second run with the first
+test: .venv/installed  # unit tests, then run all notebooks and compare a second run with the first
 	@.venv/bin/python -m pytest --numprocesses 2
 	@$(workbook) verify
 
-faults: install  # kill a training FAULT_KILLS times (100) at random moments, and compare its end with one left alone
+faults: .venv/installed  # kill a training FAULT_KILLS times (100) at random moments, and compare its end with one left alone
 	@TQDM_DISABLE=1 .venv/bin/python tests/faults.py
 
-full: install  # run all notebooks with the real thing (profile full, hours) into runs/
+full: .venv/installed  # run all notebooks with the real thing (profile full, hours) into runs/
 	@$(workbook) run --profile full
 
-render: install  # write the newest full run's outputs, figures and results into the repository
+render: .venv/installed  # write the newest full run's outputs, figures and results into the repository
 	@$(workbook) render
 
-lint: install  # check style
-	@.venv/bin/ruff check && .venv/bin/ruff format --check
+lint: .venv/installed  # check style, and who imports whom
+	@.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/lint-imports
 
 clean:  # remove what the other targets made, runs included
-	rm -rf .venv runs build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv runs build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+too_old = Python {}.{} was found; the workbook needs 3.11 or newer: run `make run PYTHON=python3.12`.
+
+.venv/installed: pyproject.toml constraints.txt  # again whenever one of the two changes
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("$(too_old)".format(*v))'
+	@echo "Installing into .venv; this takes from half a minute to a few, once."
+	@$(PYTHON) -m venv --clear .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	@.venv/bin/python -m uv pip install --python .venv/bin/python --constraint constraints.txt --editable ".[test]"
+	@touch $@

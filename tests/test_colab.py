@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import venv
 import zipfile
 from importlib.metadata import Distribution, distribution
@@ -14,8 +15,12 @@ import nbformat
 import pytest
 from packaging.requirements import Requirement
 
-from helpers.workbook import publish
-from helpers.workbook.parameters import ROOT, notebooks
+from helpers.workbook.parameters import ROOT, find_cell, notebooks
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+FIRST = next(iter(notebooks().values()))
+# The same in every notebook, as tests/test_notebooks.py sees to.
+BOOTSTRAP = find_cell(nbformat.read(FIRST, 4), "bootstrap").source
 
 # What the helpers need of Colab's preinstalled packages; papermill, nbval, nbconvert are not among them.
 PREINSTALLED = [
@@ -101,13 +106,12 @@ def repository(tmp_path):
     git("init", "--quiet")
     git("add", "--all")
     git("commit", "--quiet", "--message", "publish")
-    git("tag", f"v{publish.address()[1]}")
+    git("tag", f"v{PROJECT['version']}")
     return there
 
 
 def test_the_first_cell_installs_the_helpers_in_colab(tmp_path, colab, repository):
-    address, version = publish.address()
-    (tmp_path / "bootstrap.py").write_text(publish.bootstrap_cell(address, version))
+    (tmp_path / "bootstrap.py").write_text(BOOTSTRAP)
     wheel(distribution("setuptools"), tmp_path / "wheels")
     environment = {
         "PATH": os.environ["PATH"],
@@ -115,7 +119,7 @@ def test_the_first_cell_installs_the_helpers_in_colab(tmp_path, colab, repositor
         # git takes the temporary repository for the address in the cell
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": f"url.file://{repository}.insteadOf",
-        "GIT_CONFIG_VALUE_0": publish.GITHUB + address,
+        "GIT_CONFIG_VALUE_0": PROJECT["urls"]["Repository"],
         # the only package from outside that pip would fetch is what builds the helpers
         "PIP_NO_INDEX": "1",
         "PIP_FIND_LINKS": str(tmp_path / "wheels"),
@@ -135,6 +139,5 @@ def importable(python, statement, environment):
 
 
 def test_the_first_cell_does_nothing_elsewhere():
-    cell = publish.bootstrap_cell(*publish.address())
-    assert "google.colab" not in sys.modules
-    exec(cell.replace("%pip", "raise AssertionError  # %pip"), {})
+    assert "google.colab" not in sys.modules and BOOTSTRAP.count("%pip") == 1
+    exec(BOOTSTRAP.replace("%pip", "raise AssertionError  # %pip"), {})

@@ -1,12 +1,16 @@
 """The committed notebooks: their form, their outputs, and that their parameters and profiles agree."""
 
 import re
+import tomllib
 
 import nbformat
 import pytest
 
 from helpers.workbook import parameters, publish, running
-from helpers.workbook.parameters import NOTEBOOKS, ROOT
+from helpers.workbook.parameters import NOTEBOOKS, ROOT, find_cell
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REPOSITORY = PROJECT["urls"]["Repository"]
 
 STEMS = [
     "01_data_statistics",
@@ -75,15 +79,29 @@ def test_an_ignored_output_has_a_reason(notebook):
         assert ignored == bool(tags(cell) & {"why-timings", "why-versions"}), cell.source
 
 
-def test_its_links_and_first_cell_are_what_the_command_writes(stem, notebook):
-    repository, version = publish.address()
-    title = publish.tagged(notebook, "title").source
-    assert title == publish.title_cell(title, stem, STEMS, repository, version)
-    assert publish.tagged(notebook, "bootstrap").source == publish.bootstrap_cell(repository, version)
+def colab(stem):
+    """Return the address at which Colab opens this version's notebook."""
+    place = REPOSITORY.removeprefix("https://github.com/")
+    return f"https://colab.research.google.com/github/{place}/blob/v{PROJECT['version']}/notebooks/{stem}.ipynb"
+
+
+def test_its_badge_and_links_name_itself_its_neighbours_and_the_version(stem, notebook):
+    place = STEMS.index(stem)
+    links = [f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab(stem)})"]
+    for word, neighbours in (("Previous", STEMS[:place][-1:]), ("Next", STEMS[place + 1 :][:1])):
+        links += [f"{word}: [{s.replace('_', ' ')}]({s}.ipynb) ([Colab]({colab(s)}))" for s in neighbours]
+    _, _, badge, _, neighbours = find_cell(notebook, "title").source.split("\n")
+    assert [badge, *neighbours.split(" · ")] == links
+
+
+def test_its_bootstrap_cell_installs_this_version_and_is_the_same_everywhere(notebook):
+    bootstrap = find_cell(notebook, "bootstrap").source
+    assert f'"{PROJECT["name"]} @ git+{REPOSITORY}@v{PROJECT["version"]}"' in bootstrap
+    assert bootstrap == find_cell(nbformat.read(NOTEBOOKS / f"{STEMS[0]}.ipynb", 4), "bootstrap").source
 
 
 def test_its_parameters_are_literals_each_with_a_comment(stem, notebook):
-    lines = publish.tagged(notebook, "parameters").source.splitlines()
+    lines = find_cell(notebook, "parameters").source.splitlines()
     assert all(re.fullmatch(r"[A-Z][A-Z0-9_]* = [^#]+  # .+", line) for line in lines)
     values = parameters.parameters(NOTEBOOKS / f"{stem}.ipynb")
     assert len(values) == len(lines)
@@ -118,16 +136,12 @@ def test_its_outputs_show_no_error_warning_bar_or_path(code_cells):
 def test_it_is_rendered_on_cifar10_with_a_headline_of_one_line(notebook, code_cells):
     first = next(output for cell in code_cells for output in cell.outputs)
     assert running.output_text(first).startswith("CIFAR-10: ")
-    (output,) = publish.tagged(notebook, "headline").outputs
+    (output,) = find_cell(notebook, "headline").outputs
     assert running.headline(notebook) == running.output_text(output).strip()
 
 
 def test_a_second_run_is_compared_with_something(notebook):
     assert running.compared_cells(notebook) >= 5
-
-
-def test_the_full_profile_is_what_the_notebooks_say():
-    assert parameters.profile("full") == {s: parameters.parameters(path) for s, path in parameters.notebooks().items()}
 
 
 def test_the_quick_profile_changes_parameters_that_exist():
@@ -136,10 +150,11 @@ def test_the_quick_profile_changes_parameters_that_exist():
     assert quick != full
 
 
-def test_the_readme_is_what_the_commands_write():
+def test_the_readme_has_the_results_of_today():
     text = (ROOT / "README.md").read_text("utf-8")
-    repository, version = publish.address()
-    assert text == publish.with_results(text)
-    assert text == publish.readdressed(text, repository, repository, version)
-    linked = re.findall(rf"{publish.COLAB}/github/{repository}/blob/v{version}/notebooks/(\w+)\.ipynb", text)
-    assert linked == STEMS
+    assert text == publish.insert_results(text)
+
+
+def test_the_readme_links_every_notebook_of_this_version_in_colab():
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert re.findall(r"https://colab\.research\.google\.com/[^)\s]+", text) == [colab(stem) for stem in STEMS]

@@ -1,10 +1,12 @@
-"""A toy workbook in a temporary folder, for the tests of what runs and publishes notebooks."""
+"""A toy workbook in a temporary folder and the command line, for the tests of what runs and publishes notebooks."""
 
 import nbformat
+import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from helpers.workbook import parameters as notebook_parameters
 from helpers.workbook import publish, running
+from helpers.workbook.__main__ import main
 
 
 def code(source, *tags):
@@ -14,7 +16,7 @@ def code(source, *tags):
 def write_notebook(path, *cells, parameters="STEPS = 2  # how many"):
     """Write a notebook with the cells that all notebooks have, and these."""
     opening = [
-        new_markdown_cell("# A toy\n\nold links", metadata={"tags": ["title"]}),
+        new_markdown_cell("# A toy", metadata={"tags": ["title"]}),
         code("pass", "bootstrap"),
         code(parameters, "parameters"),
     ]
@@ -33,3 +35,10 @@ def make_workbook(root, monkeypatch):
     monkeypatch.setattr(publish, "ROOT", root)
     monkeypatch.chdir(root)
     return root
+
+
+def run_command(*arguments):
+    """Return the exit status of `workbook` with these arguments, or the message that it ends with."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(map(str, arguments)), prog_name="workbook")
+    return ended.value.code

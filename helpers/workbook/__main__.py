@@ -1,109 +1,166 @@
-"""The command line, `workbook …`; a command's module is imported when it is called, so that help comes at once."""
+"""The command line, `workbook …`; a command imports its room when it is called, so that help comes at once."""
 
-import argparse
+import os
 import sys
-from importlib import import_module
+
+import click
 
 from helpers.errors import BadInput, Interrupted
 
 DATA = "auto, cifar10, synthetic, or the folder of cifar-10-batches-py"
 
 
-def check(network: str, recipe: str | None, augmentation: str | None, accuracy: float | None) -> int:
-    """Print how a network stands to the challenge's constraints; return 1 when one of them is not met."""
-    from helpers import assignment, recipes
+class Workbook(click.Group):
+    """The group of all commands, which turns what a command returns or raises into the exit status."""
+
+    def invoke(self, context: click.Context) -> None:
+        """Run a command; exit with its status, 2 after bad input, 130 after Ctrl-C, 143 after SIGTERM."""
+        try:
+            context.exit(super().invoke(context) or 0)
+        except BadInput as error:
+            _exit(context, 2, f"workbook: {error}")
+        except Interrupted as stopped:
+            _exit(context, 128 + stopped.signum, f"\nworkbook: {stopped}")
+        except KeyboardInterrupt:
+            told = "interrupted; what was not finished counts for nothing, run it again."
+            _exit(context, 130, f"\nworkbook: {told}")
+
+
+def _exit(context: click.Context, status: int, message: str) -> None:
+    click.echo(message, err=True)
+    context.exit(status)
+
+
+class Spread(click.Command):
+    """A command whose repeatable options take several values at once: `--only 04 05` is `--only 04 --only 05`."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        repeatable = {name for option in self.params if option.multiple for name in option.opts}
+        words, option = [], None
+        for word in args:
+            if word.startswith("-"):
+                option = word if word in repeatable else None
+            elif option and words[-1] != option:
+                words.append(option)
+            words.append(word)
+        return super().parse_args(context, words)
+
+
+@click.group(cls=Workbook, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+def main() -> None:
+    """Run, check and publish the workbook's notebooks."""
+    # Threads that spin while they wait make two processes on the same cores several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    sys.stdout.reconfigure(line_buffering=True)  # a log shows each line when it is printed, as a terminal does
+
+
+@main.command(cls=Spread)
+@click.option("--profile", default="quick", help="parameter values: quick or full")
+@click.option("--only", multiple=True, metavar="NOTEBOOK...", help="number or name, such as 05")
+@click.option("--set", "changes", multiple=True, metavar="CHANGE...", help="such as 05.EPOCHS=3")
+@click.option("--data", help=DATA)
+@click.option("--out", help="a new folder instead of runs/<time>-<profile>, or an earlier run's to go on")
+def run(**options) -> None:
+    """Execute the notebooks into runs/."""
+    from helpers.workbook import running
+
+    running.run(**options)
+
+
+@main.command()
+def verify() -> int:
+    """Run the notebooks twice, quickly, and compare the outputs."""
+    from helpers.workbook import running
+
+    return running.verify()
+
+
+@main.command()
+@click.argument("run", required=False)
+def render(run: str | None) -> None:
+    """Take outputs and results from RUN, or from the newest full run."""
+    from helpers.workbook import publish
+
+    publish.render(run)
+
+
+@main.command()
+def readme() -> None:
+    """Write the README's table of results from notebooks/results/."""
+    from helpers.workbook import publish
+
+    publish.readme()
+
+
+@main.command()
+@click.argument("network", metavar="MODULE:FACTORY")
+@click.option("--recipe", help="the recipe whose augmentation is checked, by name")
+@click.option("--augmentation", metavar="MODULE:NAME", help="an albumentations Compose of your own")
+@click.option("--accuracy", type=float, help="test accuracy in percent")
+def check(**options) -> int:
+    """Check a network against the challenge's constraints.
+
+    MODULE:FACTORY is such as my_network.py:Net, or a network's name here, such as dilated_193k. The status is 1 when
+    a constraint is not met.
+    """
     from helpers.workbook import students
 
-    model = students.load_network(network)
-    judged = recipes.recipe_named(recipe) if recipe else recipes.RECIPES.get(network)
-    if augmentation:
-        judged = students.load_pipeline(augmentation)
-    table = assignment.check(model, judged, accuracy)
-    print(students.told(table))
-    return 0 if table.passed.all() else 1
+    return students.check(**options)
 
 
-def bench(networks: list[str], **options) -> None:
-    """Time the networks of these names, or all."""
+@main.command()
+@click.argument("name", metavar="RECIPE")
+@click.option("--seed", default=0, help="decides first weights, order, augmentation, dropout")
+@click.option("--run-dir", help="folder of the run, instead of runs/<recipe>-seed<seed>")
+@click.option("--epochs", type=int, help="instead of the recipe's own")
+@click.option("--holdout", default=0, help="training images left out to watch the run by")
+@click.option("--device", default="auto", help="auto, cpu, cuda or mps")
+@click.option("--anew", is_flag=True, help="start again in a folder that has been used")
+@click.option("--tensorboard", is_flag=True, help="write TensorBoard's files into the folder, too")
+@click.option("--data", default="auto", help=DATA)
+def train(**options) -> None:
+    """Train a network by its recipe, or go on where it stopped.
+
+    RECIPE is its name, such as mobilenet_c40. After the last epoch the network is measured on the test set.
+    """
+    from helpers.workbook import trainings
+
+    trainings.train(**options)
+
+
+@main.command()
+@click.argument("run_dir")
+@click.option("--data", default="auto", help=DATA)
+def evaluate(**options) -> None:
+    """Measure the finished run in RUN_DIR on the test set, by class."""
+    from helpers.workbook import trainings
+
+    trainings.evaluate(**options)
+
+
+@main.command()
+@click.argument("run_dir")
+@click.argument("paths", metavar="IMAGE...", nargs=-1, required=True)
+def predict(run_dir: str, paths: tuple[str, ...]) -> None:
+    """Say what the finished run in RUN_DIR sees in JPEG or PNG files."""
+    from helpers.workbook import trainings
+
+    trainings.predict_files(run_dir, list(paths))
+
+
+@main.command()
+@click.argument("networks", metavar="[NETWORK]...", nargs=-1)
+@click.option("--repeats", default=3, help="measurements of each loop")
+@click.option("--steps", default=4, help="steps of each measurement")
+@click.option("--batch-size", type=int, help="of both loops, instead of the recipe's own")
+@click.option("--out", help="JSON file instead of runs/bench-<time>.json")
+def bench(networks: tuple[str, ...], **options) -> None:
+    """Time this loop against the plain one, for the networks or all."""
     from helpers.models import MODELS
-    from helpers.workbook import bench as benchmark
+    from helpers.workbook import bench as timing
 
-    benchmark.bench(networks or list(MODELS), **options)
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser; what it leaves are the arguments, by name, of the function that a command calls."""
-    top = argparse.ArgumentParser("workbook", description="Run, check and publish the workbook's notebooks.")
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    def command(name: str, function: str, does: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=does, description=does)
-        added.set_defaults(function=function)
-        return added
-
-    run = command("run", "running.run", "Execute the notebooks into runs/.")
-    run.add_argument("--profile", default="quick", help="parameter values: quick (default) or full")
-    run.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="number or name, such as 05")
-    run.add_argument("--set", nargs="+", default=[], metavar="CHANGE", dest="changes", help="such as 05.EPOCHS=3")
-    run.add_argument("--data", help=DATA)
-    run.add_argument("--out", help="a new folder instead of runs/<time>-<profile>, or an earlier run's to go on")
-    command("verify", "running.verify", "Run the notebooks twice, quickly, and compare the second run's outputs.")
-    render = command("render", "publish.render", "Bring a full run's outputs, figures and results into the repository.")
-    render.add_argument("run", nargs="?", help="the run's folder; without it the newest full run")
-    links = command("links", "publish.links", "Write the repository's address and version wherever they are linked.")
-    links.add_argument("repository", nargs="?", metavar="OWNER/REPO", help="the new address on GitHub")
-    command("readme", "publish.readme", "Write the README's table of results from notebooks/results/.")
-    does = "Check a network against the challenge's constraints; the status is 1 when one of them is not met."
-    checked = command("check", "__main__.check", does)
-    checked.add_argument("network", metavar="MODULE:FACTORY", help="such as my_network.py:Net, or dilated_193k")
-    checked.add_argument("--recipe", help="the recipe whose augmentation is checked, by name")
-    checked.add_argument("--augmentation", metavar="MODULE:NAME", help="an albumentations Compose of your own")
-    checked.add_argument("--accuracy", type=float, help="test accuracy in percent")
-    does = "Train a network by its recipe, or go on where it stopped, and measure it on the test set."
-    train = command("train", "trainings.train", does)
-    train.add_argument("name", metavar="RECIPE", help="its name, such as mobilenet_c40")
-    train.add_argument("--seed", type=int, default=0, help="decides first weights, order, augmentation, dropout")
-    train.add_argument("--run-dir", metavar="D", help="folder of the run, instead of runs/<recipe>-seed<seed>")
-    train.add_argument("--epochs", type=int, help="instead of the recipe's own")
-    train.add_argument("--holdout", type=int, default=0, help="training images left out to watch the run by")
-    train.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    train.add_argument("--anew", action="store_true", help="start again in a folder that has been used")
-    train.add_argument("--tensorboard", action="store_true", help="write TensorBoard's files into the folder, too")
-    evaluate = command("evaluate", "trainings.evaluate", "Measure a finished run on the test set, class by class.")
-    predict = command("predict", "trainings.predict_files", "Say what a finished run sees in image files.")
-    for added in (evaluate, predict):
-        added.add_argument("run_dir", metavar="RUN_DIR", help="the folder of a finished training run")
-    predict.add_argument("paths", nargs="+", metavar="IMAGE", help="a JPEG or PNG file of any size")
-    for added in (train, evaluate):
-        added.add_argument("--data", default="auto", help=DATA)
-    does = "Time this workbook's loop against the plain one, in turns, on this machine."
-    timed = command("bench", "__main__.bench", does)
-    timed.add_argument("networks", nargs="*", metavar="network", help="names; without any, all")
-    timed.add_argument("--repeats", type=int, default=3, help="measurements of each loop (3)")
-    timed.add_argument("--steps", type=int, default=4, help="steps of each measurement (4)")
-    timed.add_argument("--batch-size", type=int, help="of both loops, instead of the recipe's own")
-    timed.add_argument("--out", metavar="FILE", help="JSON file instead of runs/bench-<time>.json")
-    return top
-
-
-def main() -> int:
-    """Run a command; return its status, 2 after a sentence on bad input, or 130 after Ctrl-C and 143 after SIGTERM."""
-    arguments = vars(parser().parse_args())
-    module, function = arguments.pop("function").split(".")
-    sys.stdout.reconfigure(line_buffering=True)  # a log shows each line when it is printed, as a terminal does
-    try:
-        status = getattr(import_module(f"helpers.workbook.{module}"), function)(**arguments)
-        return status if isinstance(status, int) else 0
-    except BadInput as error:
-        print(f"workbook: {error}", file=sys.stderr)
-        return 2
-    except Interrupted as stopped:
-        print(f"\nworkbook: {stopped}", file=sys.stderr)
-        return 128 + stopped.signum
-    except KeyboardInterrupt:
-        print("\nworkbook: interrupted; what was not finished counts for nothing, run it again.", file=sys.stderr)
-        return 130
+    timing.bench(list(networks) or list(MODELS), **options)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(prog_name="workbook")

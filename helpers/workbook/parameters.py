@@ -33,7 +33,7 @@ def notebook_named(name: str) -> str:
     raise BadInput(f"There is no notebook {name!r}. {nearest(name, notebooks())}")
 
 
-def tagged(notebook: NotebookNode, tag: str, name: str = "A notebook") -> NotebookNode:
+def find_cell(notebook: NotebookNode, tag: str, name: str = "A notebook") -> NotebookNode:
     """Return the notebook's one cell with this tag."""
     cells = [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
     if len(cells) != 1:
@@ -43,7 +43,7 @@ def tagged(notebook: NotebookNode, tag: str, name: str = "A notebook") -> Notebo
 
 def parameters(path: Path) -> dict[str, Value]:
     """Return the names and literals in the notebook's cell tagged `parameters`."""
-    cell = tagged(nbformat.read(path, 4), "parameters", path.name)
+    cell = find_cell(nbformat.read(path, 4), "parameters", path.name)
     try:
         lines = ast.parse(cell.source).body
         return {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
@@ -52,10 +52,12 @@ def parameters(path: Path) -> dict[str, Value]:
 
 
 def profile(name: str) -> dict[str, dict[str, Value]]:
-    """Return what a profile sets: a notebook's stem to its parameters to their values."""
+    """Return what a profile sets: a notebook's stem to its parameters to their values; "full" sets nothing."""
+    if name == "full":
+        return {}
     files = {path.stem: path for path in (NOTEBOOKS / "profiles").glob("*.yaml")}
     if name not in files:
-        raise BadInput(f"There is no profile {name!r}. {nearest(name, files)}")
+        raise BadInput(f"There is no profile {name!r}. {nearest(name, ['full', *files])}")
     try:
         values = yaml.safe_load(files[name].read_text("utf-8"))
     except yaml.YAMLError as error:
@@ -65,7 +67,7 @@ def profile(name: str) -> dict[str, dict[str, Value]]:
     return {notebook_named(str(stem)): chosen for stem, chosen in values.items()}
 
 
-def change(text: str) -> tuple[str, str, Value]:
+def parse_change(text: str) -> tuple[str, str, Value]:
     """Return the notebook, parameter and value of a command line's `05.EPOCHS=3`; no literal means text."""
     name, equals, value = text.partition("=")
     notebook, dot, parameter = name.partition(".")
@@ -88,14 +90,15 @@ def settings(
     wanted = {stem: dict(own[stem]) for stem in own}
     given = [(stem, key, value) for stem, values in profile(name).items() for key, value in values.items()]
     given += [(stem, "DATA", data) for stem in own if data is not None and "DATA" in own[stem]]
-    for stem, key, value in [*given, *map(change, changes)]:
-        check(stem, key, value, own[stem])
+    given += [parse_change(text) for text in changes]
+    for stem, key, value in given:
+        refuse_mismatch(stem, key, value, own[stem])
         wanted[stem][key] = value
     chosen = sorted({notebook_named(entry) for entry in only}) or list(wanted)
     return {stem: wanted[stem] for stem in chosen}
 
 
-def check(stem: str, key: str, value: Value, own: dict[str, Value]) -> None:
+def refuse_mismatch(stem: str, key: str, value: Value, own: dict[str, Value]) -> None:
     """Refuse a parameter that the notebook lacks, or a value of another kind than the notebook's own."""
     if key not in own:
         raise BadInput(f"{stem} has no parameter {key!r}. {nearest(key, own)}")

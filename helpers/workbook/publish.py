@@ -1,4 +1,4 @@
-"""What commands write into the repository: a full run's outputs, the notebooks' links, the README's table."""
+"""What commands write into the repository: a full run's outputs, and the README's table of results."""
 
 import json
 import re
@@ -34,13 +34,13 @@ def render(run: str | Path | None = None) -> None:
     nothing, unless the run is whole, on CIFAR-10, and of the code that the notebooks hold now.
     """
     folder = Path(run) if run else _newest_full_run()
-    summary = _summary(folder)
+    summary = _read_summary(folder)
     if summary["profile"] != "full" or summary["data_source"] != "cifar10":
         raise BadInput(
             f"{folder.name} is a run of the profile {summary['profile']!r} on {summary['data_source']} data; "
             "only full runs on CIFAR-10 are rendered: make one with `make full`."
         )
-    rendered = {stem: _with_outputs(stem, nbformat.read(folder / f"{stem}.ipynb", 4)) for stem in summary["notebooks"]}
+    rendered = {stem: _take_outputs(stem, nbformat.read(folder / f"{stem}.ipynb", 4)) for stem in summary["notebooks"]}
     for stem, notebook in rendered.items():
         nbformat.write(notebook, notebooks()[stem])
     for pattern, target in (("images/*.png", "images"), ("results/*.*", "notebooks/results")):
@@ -52,24 +52,24 @@ def render(run: str | Path | None = None) -> None:
 
 def _newest_full_run() -> Path:
     whole = [path.parent for path in sorted((ROOT / "runs").glob("*-full/summary.json"))]
-    complete = [folder for folder in whole if set(_summary(folder)["notebooks"]) == set(notebooks())]
+    complete = [folder for folder in whole if set(_read_summary(folder)["notebooks"]) == set(notebooks())]
     if not complete:
         raise BadInput("There is no full run of all notebooks in runs/: make one with `make full`.")
     return complete[-1]
 
 
-def _summary(folder: Path) -> dict:
-    return _json(folder / "summary.json", "is missing or damaged, so this is no finished run: run it again")
+def _read_summary(folder: Path) -> dict:
+    return _read_json(folder / "summary.json", "is missing or damaged, so this is no finished run: run it again")
 
 
-def _json(path: Path, problem: str) -> dict:
+def _read_json(path: Path, problem: str) -> dict:
     try:
         return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise BadInput(f"{path} {problem} ({error}).") from None
 
 
-def _with_outputs(stem: str, executed: NotebookNode) -> NotebookNode:
+def _take_outputs(stem: str, executed: NotebookNode) -> NotebookNode:
     """Return the repository's notebook with the outputs of an executed copy that has the same code."""
     notebook = nbformat.read(notebooks()[stem], 4)
     ours, theirs = ([cell for cell in n.cells if cell.cell_type == "code"] for n in (notebook, executed))
@@ -77,8 +77,8 @@ def _with_outputs(stem: str, executed: NotebookNode) -> NotebookNode:
         raise BadInput(f"{stem} has other code or parameters than the run had: run it again with `make full`.")
     for our, their in zip(ours, theirs, strict=True):
         our.outputs, our.execution_count = their.outputs, their.execution_count
-        for problem in output_problems(our):
-            raise BadInput(f"{stem} cannot be rendered: cell [{our.execution_count}] has {problem}; mend it.")
+        if problems := output_problems(our):
+            raise BadInput(f"{stem} cannot be rendered: cell [{our.execution_count}] has {problems[0]}; mend it.")
     notebook.metadata = nbformat.from_dict(METADATA)
     return notebook
 
@@ -105,20 +105,20 @@ def output_problems(cell: NotebookNode) -> list[str]:
 def readme() -> None:
     """Write the README's table of results."""
     path = ROOT / "README.md"
-    path.write_text(with_results(path.read_text("utf-8")), "utf-8")
+    path.write_text(insert_results(path.read_text("utf-8")), "utf-8")
 
 
-def with_results(text: str) -> str:
+def insert_results(text: str) -> str:
     """Return the README with its table of results as the files in notebooks/results/ give it."""
     problem = "is damaged: restore it from git or train again"
-    records = [_json(path, problem) for path in sorted((ROOT / "notebooks" / "results").glob("*.json"))]
+    records = [_read_json(path, problem) for path in sorted((ROOT / "notebooks" / "results").glob("*.json"))]
     marked = re.compile("(<!-- results -->\n).*(<!-- /results -->)", re.DOTALL)
     if not marked.search(text):
         raise BadInput("README.md has no lines <!-- results --> and <!-- /results -->: put them around the table.")
-    return marked.sub(lambda found: found[1] + results_table(records) + found[2], text)
+    return marked.sub(lambda found: found[1] + format_results(records) + found[2], text)
 
 
-def results_table(records: list[dict]) -> str:
+def format_results(records: list[dict]) -> str:
     """Return a Markdown table, a row for the longest run of each network and seed, and a line with the machines."""
     if not records:
         return "No results yet.\n"
@@ -127,17 +127,30 @@ def results_table(records: list[dict]) -> str:
         "|---|---:|---:|---|---:|---:|---:|---:|---:|",
     ]
     longest = {(r["network"], r["seed"]): r for r in sorted(records, key=lambda record: len(record["epochs"]))}
-    for _, r in sorted(longest.items()):
-        published, final = r["published"], r["final"]
-        figure = published and published["accuracy"]
-        theirs = f"{figure:.2f} % ({published['epochs']} epochs)" if figure else "–"
-        cells = [r["network"], f"{r['parameters']:,}", r["receptive_field"], theirs, f"{final['test_accuracy']:.2f} %"]
-        cells += [len(r["epochs"]), f"{r['train_images']:,}", f"{final['train_minutes']:.0f}", r["seed"]]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+    lines += [_format_row(record) for _, record in sorted(longest.items())]
     machines = sorted({f"{r['machine']}, torch {r['versions']['torch']}" for r in longest.values()})
     seen = " or ".join(sorted({f"{r['final']['seen']:,}" for r in longest.values()}))
     lines += ["", f"Accuracy on {seen} test images after the last epoch. Machine: {'; '.join(machines)}."]
     return "\n".join(lines) + "\n"
+
+
+def _format_row(record: dict) -> str:
+    published, final = record["published"], record["final"]
+    theirs = "–"
+    if published and published["accuracy"]:
+        theirs = f"{published['accuracy']:.2f} % ({published['epochs']} epochs)"
+    cells = [
+        record["network"],
+        f"{record['parameters']:,}",
+        record["receptive_field"],
+        theirs,
+        f"{final['test_accuracy']:.2f} %",
+        len(record["epochs"]),
+        f"{record['train_images']:,}",
+        f"{final['train_minutes']:.0f}",
+        record["seed"],
+    ]
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def outdated(record: dict) -> str | None:
@@ -148,10 +161,12 @@ def outdated(record: dict) -> str | None:
     if unknown := set(changes) - set(asdict(recipe)):
         return f"recipes have no {', '.join(sorted(unknown))} any more"
     recipe = replace(recipe, **{name: tuple(v) if isinstance(v, list) else v for name, v in changes.items()})
-    if recipe.hash() != record["recipe_hash"]:
+    values = json.loads(json.dumps(asdict(recipe)))
+    defaults_changed = any(record["recipe_values"].get(name, value) != value for name, value in values.items())
+    if recipe.hash() != record["recipe_hash"] or defaults_changed:  # the hash leaves out what is at its default
         return f"the recipe {record['recipe']!r} has changed since"
     model = build(record["network"])
     set_dropout(model, recipe.dropout)
-    return (
-        None if fingerprint(model) == record["architecture"] else f"the network {record['network']!r} has changed since"
-    )
+    if fingerprint(model) != record["architecture"]:
+        return f"the network {record['network']!r} has changed since"
+    return None

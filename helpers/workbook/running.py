@@ -31,7 +31,7 @@ RUNS = ROOT / "runs"
 SUMMARY = "summary.json"  # written last: a folder without it is no whole run
 KERNEL_LOG = "kernels.log"  # what kernels write to their terminal, such as why one crashed
 CELL_TIMEOUT = 1200  # seconds after which nbval gives a cell up
-ROW = "{:<32} {:>8} {:>8}  {}".format  # of the table that a run prints
+ROW = "{:<32} {:>8}  {}".format  # of the table that a run prints
 
 KERNEL_ENVIRONMENT = {
     "TQDM_DISABLE": "1",  # no bar is frozen into an output; tqdm reads this when it is imported
@@ -39,19 +39,28 @@ KERNEL_ENVIRONMENT = {
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # figures into the notebook, whatever CI sets
 }
 
+# nbconvert's own page without the scripts that it fetches from the internet; the notebooks need none of them.
+PAGE = """{% extends 'lab/index.html.j2' %}
+{% block html_head_js %}{% endblock %}
+{% block html_head_js_mathjax %}{% endblock %}
+{% block html_head_js_mermaidjs %}{% endblock %}
+{% block jupyter_widgets %}{% endblock %}
+"""
+
+
+def kernel_environment() -> dict[str, str]:
+    """Return the caller's environment with what kernels need beside it."""
+    environment = os.environ | KERNEL_ENVIRONMENT
+    environment.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does, and why is said there
+    return environment
+
 
 class Kernel(AsyncKernelManager):
-    """A kernel with the environment above that leaves its peak memory behind, and its last words in a file."""
+    """A kernel with the environment above, whose last words go to a file in the folder that it works in."""
 
-    peak_memory: int | None = None  # MB, of the kernel that ended last
-
-    async def start_kernel(self, **kwargs) -> None:
-        with open(KERNEL_LOG, "a") as log:  # in the run's folder, where papermill has gone
-            await super().start_kernel(env=os.environ | KERNEL_ENVIRONMENT, stderr=log, **kwargs)
-
-    async def shutdown_kernel(self, *args, **kwargs) -> None:
-        Kernel.peak_memory = _peak_memory(self.provisioner.pid)
-        await super().shutdown_kernel(*args, **kwargs)
+    async def start_kernel(self, *, cwd: str, **kwargs) -> None:
+        with open(Path(cwd) / KERNEL_LOG, "a") as log:
+            await super().start_kernel(cwd=cwd, env=kernel_environment(), stderr=log, **kwargs)
 
 
 def run(
@@ -68,15 +77,15 @@ def run(
     SystemExit with the cell and its error when a notebook fails.
     """
     chosen = settings(profile, only, changes, data)
-    source = _load_data(chosen)
+    source = load_data(chosen)
     folder = _run_folder(Path(out) if out else RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{profile}")
     for name in ("papermill", "asyncio"):  # each would add a traceback to the sentence on a kernel's failure
         logging.getLogger(name).disabled = True
     done = {}
-    print(ROW("notebook", "seconds", "peak MB", "result"))
+    print(ROW("notebook", "seconds", "result"))
     for stem in tqdm(chosen, desc=profile, unit="notebook", disable=None, leave=False):
         done[stem] = _run_notebook(stem, chosen[stem], folder, waiting=list(chosen)[len(done) + 1 :])
-        tqdm.write(ROW(stem, done[stem]["seconds"], done[stem]["peak_mb"] or "", done[stem]["headline"]))
+        tqdm.write(ROW(stem, done[stem]["seconds"], done[stem]["headline"]))
     summary = {"profile": profile, "data_source": source, "commit": commit(), "machine": machine()}
     summary |= {"versions": versions(), "notebooks": done}
     (folder / "index.html").write_text(_index(folder.name, summary), "utf-8")
@@ -85,7 +94,7 @@ def run(
     return folder
 
 
-def _load_data(chosen: dict[str, dict[str, Value]]) -> str:
+def load_data(chosen: dict[str, dict[str, Value]]) -> str:
     """Load each data set named, so that a damaged file is found before a notebook starts; return the sources.
 
     Folders become absolute, since kernels work elsewhere. An "auto" that fell back to the stand-in stays with
@@ -119,31 +128,36 @@ def _run_folder(folder: Path) -> Path:
 
 def _run_notebook(stem: str, values: dict[str, Value], folder: Path, waiting: list[str]) -> dict:
     """Execute one notebook in the folder, write its HTML copy, and return its part of the summary."""
-    source = notebooks()[stem]
-    own = parameters(source)
     not_run = f" Not run: {', '.join(waiting)}." if waiting else ""
     start = time.monotonic()
     try:
-        executed = papermill.execute_notebook(
-            nbformat.read(source, 4),
-            re.sub("([{}])", r"\1\1", str(folder / source.name)),  # papermill takes paths for templates
-            # Only what differs is injected, so that a full run executes the notebooks as they are.
-            {name: value for name, value in values.items() if value != own[name]},
-            kernel_name="python3",
-            kernel_manager_class=Kernel,
-            coalesce_streams=True,  # what is printed is one output, however the kernel happened to send it
-            extra_arguments=["--log-level=CRITICAL"],  # kernels tell the terminal how they connect and end
-            cwd=folder,
-            progress_bar={"desc": stem, "disable": None, "leave": False},
-        )
+        executed = _execute(notebooks()[stem], values, folder)
     except PapermillExecutionError as error:
-        sys.exit(_failure(stem, error) + f"\n\nSee {os.path.relpath(folder / source.name)}.{not_run}")
+        copy = os.path.relpath(folder / f"{stem}.ipynb")
+        sys.exit(f"{_failure(stem, error)}\n\nSee {copy}.{not_run}")
     except (NoSuchKernel, RuntimeError, OSError) as error:
         log = os.path.relpath(folder / KERNEL_LOG)
         sys.exit(f"The kernel of {stem} failed ({error}): see {log}, free memory or disk space and run again.{not_run}")
-    done = {"seconds": round(time.monotonic() - start, 1), "peak_mb": Kernel.peak_memory}
-    (folder / f"{stem}.html").write_text(_page(stem, executed), "utf-8")
-    return done | {"headline": headline(executed), "parameters": values}
+    seconds = round(time.monotonic() - start, 1)
+    (folder / f"{stem}.html").write_text(html_page(stem, executed), "utf-8")
+    return {"seconds": seconds, "headline": headline(executed), "parameters": values}
+
+
+def _execute(source: Path, values: dict[str, Value], folder: Path) -> NotebookNode:
+    """Execute a notebook with these parameters in the folder, leave it there, and return it."""
+    own = parameters(source)
+    return papermill.execute_notebook(
+        nbformat.read(source, 4),
+        re.sub("([{}])", r"\1\1", str(folder / source.name)),  # papermill takes paths for templates
+        # Only what differs is injected, so that a full run executes the notebooks as they are.
+        {name: value for name, value in values.items() if value != own[name]},
+        kernel_name="python3",
+        kernel_manager_class=Kernel,
+        coalesce_streams=True,  # what is printed is one output, however the kernel happened to send it
+        extra_arguments=["--log-level=CRITICAL"],  # kernels tell the terminal how they connect and end
+        resources={"metadata": {"path": str(folder)}},  # the kernel's working directory
+        progress_bar={"desc": source.stem, "disable": None, "leave": False},
+    )
 
 
 def _failure(stem: str, error: PapermillExecutionError) -> str:
@@ -156,8 +170,8 @@ def _failure(stem: str, error: PapermillExecutionError) -> str:
 
 def headline(notebook: NotebookNode) -> str:
     """Return what the cell tagged `headline` printed, on one line."""
-    tagged = [cell for cell in notebook.cells if "headline" in cell.metadata.get("tags", [])]
-    return " ".join(" ".join(output_text(output) for cell in tagged for output in cell.outputs).split())
+    cells = [cell for cell in notebook.cells if "headline" in cell.metadata.get("tags", [])]
+    return " ".join(" ".join(output_text(output) for cell in cells for output in cell.outputs).split())
 
 
 def output_text(output: NotebookNode) -> str:
@@ -165,26 +179,17 @@ def output_text(output: NotebookNode) -> str:
     return output.get("text") or output.get("data", {}).get("text/plain", "")
 
 
-def _peak_memory(pid: int) -> int | None:
-    """Return the most memory that the process ever held, in MB; None where there is no /proc."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return None
-    return round(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1000)
-
-
-def _page(stem: str, notebook: NotebookNode) -> str:
-    """Return the notebook as HTML, its neighbours' links pointing at their HTML copies."""
-    page, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": stem}})
+def html_page(stem: str, notebook: NotebookNode) -> str:
+    """Return the notebook as HTML that needs no internet, its neighbours' links pointing at their HTML copies."""
+    page, _ = HTMLExporter(raw_template=PAGE).from_notebook_node(notebook, {"metadata": {"name": stem}})
+    page = re.sub(r'<img alt="([^"]*)" src="https?:[^>]*>', r"\1", page)  # Colab's badge becomes its text
     return re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="\1.html"', page)
 
 
 def _index(name: str, summary: dict) -> str:
     """Return the page that leads to all others, with the table that was printed."""
     rows = "".join(
-        f'<tr><td><a href="{stem}.html">{stem}</a><td>{done["seconds"]}<td>{done["peak_mb"] or ""}'
-        f"<td>{html.escape(done['headline'])}"
+        f'<tr><td><a href="{stem}.html">{stem}</a><td>{done["seconds"]}<td>{html.escape(done["headline"])}'
         for stem, done in summary["notebooks"].items()
     )
     facts = ", ".join(f"{package} {number}" for package, number in summary["versions"].items())
@@ -192,11 +197,8 @@ def _index(name: str, summary: dict) -> str:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>'
         "<style>body{font:16px sans-serif;margin:2em}td,th{padding:.3em 1em;text-align:left}</style>"
         f"<h1>{name}</h1><p>Data: {summary['data_source']}. {html.escape(summary['machine'])}. {facts}.</p>"
-        f"<table><tr><th>notebook<th>seconds<th>peak MB<th>result{rows}</table></html>\n"
+        f"<table><tr><th>notebook<th>seconds<th>result{rows}</table></html>\n"
     )
-
-
-# --- verify -------------------------------------------------------------------------------------------------
 
 
 def verify() -> int:
@@ -212,15 +214,17 @@ def verify() -> int:
         if not compared_cells(nbformat.read(first / f"{stem}.ipynb", 4)):
             raise BadInput(f"{stem} has no output that is compared: print one in a cell without an ignore tag.")
         shutil.copy(first / f"{stem}.ipynb", second)
-    return _nbval(second)
+    return compare_outputs(second)
 
 
-def _nbval(folder: Path) -> int:
+def compare_outputs(folder: Path) -> int:
     """Execute the notebooks and compare their outputs with those they hold; return pytest's exit status."""
-    options = ["--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_TIMEOUT}"]
+    options = ["-p", "nbval.plugin", "--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_TIMEOUT}"]
     options += ["-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider"]  # without the repository's settings
     command = [sys.executable, "-m", "pytest", *options, "."]
-    return subprocess.run(command, cwd=folder, env=os.environ | KERNEL_ENVIRONMENT).returncode
+    environment = kernel_environment()
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # other plugins take seconds to import
+    return subprocess.run(command, cwd=folder, env=environment).returncode
 
 
 def compared_cells(notebook: NotebookNode) -> int:

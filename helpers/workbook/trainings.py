@@ -1,13 +1,15 @@
 """What `workbook train`, `evaluate` and `predict` do: notebooks 05 and 06 without a notebook."""
 
 from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 
-from helpers.data import load_cifar10, train_val_split
+from helpers.data import ImageSet, load_cifar10, train_val_split
 from helpers.errors import BadInput
 from helpers.evaluation import accuracy, class_accuracy, predict
 from helpers.models import build, load_trained
@@ -24,26 +26,29 @@ def train(
     epochs: int | None = None,
     holdout: int = 0,
     data: str = "auto",
+    device: str = "auto",
     anew: bool = False,
-    **options,
+    tensorboard: bool = False,
 ) -> Path:
     """Train by the named recipe, go on where a stopped run is, look at the test set, write and return result.json.
 
     `holdout` training images, as many of each class, are left out for an accuracy after every epoch. `anew` starts
-    again in a folder that has been used. `options` go to `fit`.
+    again in a folder that has been used. `tensorboard` writes every epoch's figures for TensorBoard, too.
     """
+    if tensorboard and not find_spec("tensorboard"):
+        raise BadInput("TensorBoard is not installed: pip install tensorboard, or leave the option out.")
     recipe = recipe_named(name)
     if epochs is not None:
         recipe = replace(recipe, epochs=epochs)
     folder = Path(run_dir or f"runs/{name}-seed{seed}")
-    images, val = load_cifar10(data), None
-    print(banner(images.describe(), seed, options.get("device", "auto")))
-    if not 0 <= holdout < len(images) or holdout % 10:
-        raise BadInput(f"The hold-out is {holdout}; give a multiple of ten from 0 to {len(images) - 10:,}.")
-    if holdout:
-        images, val = train_val_split(images, holdout / len(images))
+    images = load_cifar10(data)
+    print(banner(images.describe(), seed, device))
+    images, val = _split(images, holdout)
     model = build(recipe.network, seed)
-    history = fit(model, images, recipe, val=val, run_dir=folder, seed=seed, resume=not anew, **options)
+    on_epoch = partial(write_events, folder) if tensorboard else None
+    history = fit(
+        model, images, recipe, val=val, run_dir=folder, seed=seed, device=device, resume=not anew, on_epoch=on_epoch
+    )
     test = load_cifar10(data, train=False)
     logits = predict(model, test.images, mean=recipe.mean, std=recipe.std)
     path = folder / "result.json"
@@ -51,6 +56,23 @@ def train(
     reached = f"{accuracy(logits, test.labels):.2f} % of {len(test):,} {test.source} test images"
     print(f"{name}: {reached} after {recipe.epochs} epochs; {path}")
     return path
+
+
+def _split(images: ImageSet, holdout: int) -> tuple[ImageSet, ImageSet | None]:
+    """Return the images to train on, and those held out, if any."""
+    if not 0 <= holdout < len(images) or holdout % 10:
+        raise BadInput(f"The hold-out is {holdout}; give a multiple of ten from 0 to {len(images) - 10:,}.")
+    return train_val_split(images, holdout / len(images)) if holdout else (images, None)
+
+
+def write_events(folder: Path, row: dict) -> None:
+    """Write an epoch's figures into the run's folder for TensorBoard; an epoch that is written again counts once."""
+    from torch.utils.tensorboard import SummaryWriter  # here, since it is an extra
+
+    with SummaryWriter(str(folder / "tensorboard"), purge_step=row["epoch"]) as writer:
+        for name, value in row.items():
+            if name != "epoch" and value is not None:
+                writer.add_scalar(name, value, row["epoch"])
 
 
 def evaluate(run_dir: str | Path, data: str = "auto") -> pd.DataFrame:
@@ -69,7 +91,7 @@ def evaluate(run_dir: str | Path, data: str = "auto") -> pd.DataFrame:
 def predict_files(run_dir: str | Path, paths: list[str]) -> pd.DataFrame:
     """Print and return the class and confidence (0 to 1) that a finished run gives each image file."""
     model, trained = load_trained(run_dir)
-    images = np.stack([_small(path) for path in paths])
+    images = np.stack([read_image(path) for path in paths])
     logits = predict(model, images, mean=trained["config"]["mean"], std=trained["config"]["std"])
     confidence, place = logits.softmax(1).max(1)
     table = pd.DataFrame(
@@ -79,7 +101,7 @@ def predict_files(run_dir: str | Path, paths: list[str]) -> pd.DataFrame:
     return table
 
 
-def _small(path: str) -> np.ndarray:
+def read_image(path: str | Path) -> np.ndarray:
     """Return the square in the middle of an image file as CIFAR-10 has them, uint8 (32, 32, 3)."""
     try:
         image = cv2.imdecode(np.frombuffer(Path(path).read_bytes(), np.uint8), cv2.IMREAD_COLOR)

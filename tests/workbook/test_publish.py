@@ -27,9 +27,6 @@ RECORD = {
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     root = make_workbook(tmp_path / "toy", monkeypatch)
-    (root / "pyproject.toml").write_text(
-        '[project]\nversion = "1.2.0"\n[project.urls]\nRepository = "https://github.com/OWNER/book"\n'
-    )
     for stem in ("01_first", "02_second", "03_third"):
         write_notebook(root / f"notebooks/{stem}.ipynb", code("print(STEPS)"), code("plot()"))
     return root
@@ -158,57 +155,6 @@ def test_what_must_not_stand_in_a_committed_output_is_found(output, told):
     assert all(problem.startswith(start) for problem, start in zip(problems, told, strict=True))
 
 
-# --- links ---
-
-
-def test_links_writes_a_new_address_everywhere_and_twice_changes_nothing(toy):
-    readme = "[a](https://github.com/OWNER/book/issues) [b](https://github.com/OWNER/book-shop)\n"
-    readme += f"{publish.COLAB}/github/OWNER/book/blob/v0.9/notebooks/01_first.ipynb\n"
-    (toy / "README.md").write_text(readme)
-    publish.links("ada/notes.2")
-    assert publish.address() == ("ada/notes.2", "1.2.0")
-    readme = (toy / "README.md").read_text()
-    assert "(https://github.com/ada/notes.2/issues) [b](https://github.com/OWNER/book-shop)" in readme
-    assert "/github/ada/notes.2/blob/v1.2.0/notebooks/01_first.ipynb" in readme
-    notebook = nbformat.read(toy / "notebooks/02_second.ipynb", 4)
-    title = notebook.cells[0].source.split("\n")
-    colab = publish.COLAB + "/github/ada/notes.2/blob/v1.2.0/notebooks/{}.ipynb"
-    assert title[0] == "# A toy" and "old links" not in notebook.cells[0].source
-    assert title[2].endswith(f"({colab.format('02_second')})")
-    assert title[4].count("](") == 4
-    assert f"(01_first.ipynb) ([Colab]({colab.format('01_first')})) · Next: " in title[4]
-    assert "git+https://github.com/ada/notes.2@v1.2.0" in notebook.cells[1].source
-    after = everything(toy)
-    publish.links()
-    assert everything(toy) == after
-
-
-def test_the_first_and_last_notebook_have_one_neighbour(toy):
-    publish.links()
-    paths = (toy / "notebooks/01_first.ipynb", toy / "notebooks/03_third.ipynb")
-    first, last = (nbformat.read(path, 4).cells[0].source for path in paths)
-    assert "Previous" not in first and "Next: [02 second](02_second.ipynb)" in first
-    assert "Next" not in last and "Previous: [02 second](02_second.ipynb)" in last
-
-
-@pytest.mark.parametrize("repository", ["OWNER", "https://github.com/a/b", "a/b/c", "a/b c"])
-def test_links_refuses_what_is_no_repository_and_writes_nothing(toy, repository):
-    before = everything(toy)
-    with pytest.raises(BadInput, match="give OWNER/REPO"):
-        publish.links(repository)
-    assert everything(toy) == before
-
-
-def test_links_refuses_a_notebook_without_its_cell_and_writes_nothing(toy):
-    notebook = nbformat.read(toy / "notebooks/03_third.ipynb", 4)
-    del notebook.cells[1]
-    nbformat.write(notebook, toy / "notebooks/03_third.ipynb")
-    before = everything(toy)
-    with pytest.raises(BadInput, match="0 cells tagged 'bootstrap'"):
-        publish.links("ada/notes")
-    assert everything(toy) == before
-
-
 # --- readme ---
 
 
@@ -218,7 +164,7 @@ def test_the_readme_has_a_row_for_the_longest_run_of_a_network_and_seed_between_
     for name, record in (("b", RECORD), ("a", small), ("c", shorter)):
         (toy / f"notebooks/results/{name}.json").write_text(json.dumps(record))
     text = "before\n<!-- results -->\nold\n<!-- /results -->\nafter\n"
-    assert publish.with_results(text).splitlines() == [
+    assert publish.insert_results(text).splitlines() == [
         "before",
         "<!-- results -->",
         "| network | parameters | receptive field | published | measured here | epochs | trained on | minutes | seed |",
@@ -234,7 +180,7 @@ def test_the_readme_has_a_row_for_the_longest_run_of_a_network_and_seed_between_
 
 def test_a_readme_without_markers_and_a_damaged_result_are_named(toy):
     with pytest.raises(BadInput, match="README.md has no lines"):
-        publish.with_results("no markers")
+        publish.insert_results("no markers")
     (toy / "notebooks/results/a.json").write_text("{")
     with pytest.raises(BadInput, match="a.json is damaged"):
-        publish.with_results("<!-- results -->\n<!-- /results -->")
+        publish.insert_results("<!-- results -->\n<!-- /results -->")

@@ -1,14 +1,19 @@
 import json
 import signal
 import sys
+from functools import partial
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
 
-from helpers import training
 from helpers.data import take
-from helpers.workbook import __main__, trainings
+from helpers.training import fit
+from helpers.workbook import trainings
+from toy import run_command
 
 
 @pytest.fixture
@@ -19,47 +24,85 @@ def little(few, monkeypatch, tmp_path):
     return tmp_path
 
 
-def command(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["workbook", *map(str, arguments)])
-    return __main__.main()
-
-
-def test_train_evaluate_and_predict_from_the_command_line(little, monkeypatch, capsys):
-    assert command(monkeypatch, "train", "mobilenet_c40", "--epochs", 1, "--seed", 4, "--run-dir", "run") == 0
+def test_train_evaluate_and_predict_from_the_command_line(little, capsys):
+    assert run_command("train", "mobilenet_c40", "--epochs", 1, "--seed", 4, "--run-dir", "run") == 0
     record = json.loads((little / "run/result.json").read_text())
     assert (record["seed"], record["train_images"], record["changes"]) == (4, 200, {"epochs": 1})
     printed = capsys.readouterr().out.splitlines()
     assert "seed 4" in printed[0] and printed[-1].endswith("after 1 epochs; run/result.json")
 
-    assert command(monkeypatch, "evaluate", "run") == 0
+    assert run_command("evaluate", "run") == 0
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 13 and printed[-1].startswith(f"{record['final']['test_accuracy']:.2f} % of 100 synthetic")
 
     cv2.imwrite("a.png", np.random.default_rng(0).integers(256, size=(40, 60, 3), dtype=np.uint8))
-    assert command(monkeypatch, "predict", "run", "a.png") == 0
+    assert run_command("predict", "run", "a.png") == 0
     printed = capsys.readouterr().out.split()
     assert printed[:4] == ["image", "class", "confidence", "a.png"] and 0.1 <= float(printed[-1]) <= 1
+    (little / "a.txt").write_text("no image")
+    for name in ("a.txt", "absent.png"):
+        assert run_command("predict", "run", name) == 2
+        assert f"{name} cannot be read as an image" in capsys.readouterr().err
 
 
 def test_interrupted_training_says_how_it_goes_on_and_does(little, monkeypatch, capsys):
     arguments = ("train", "mobilenet_c40", "--epochs", 2, "--holdout", 40)
-    real = training.train_step
-
-    def step(run, *batch):
-        real(run, *batch)
-        signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(training, "train_step", step)
-    assert command(monkeypatch, *arguments) == 143
+    stopped_after_a_step = partial(fit, on_step=lambda run: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(trainings, "fit", stopped_after_a_step)
+    assert run_command(*arguments) == 143
     told = capsys.readouterr().err
     assert "Stopped after step 1 of 4" in told and "runs/mobilenet_c40-seed0" in told and "Traceback" not in told
-    monkeypatch.setattr(training, "train_step", real)
-    assert command(monkeypatch, *arguments) == 0
+    monkeypatch.setattr(trainings, "fit", fit)
+    assert run_command(*arguments) == 0
     assert "resumed after step 1 of 4" in capsys.readouterr().out
     assert json.loads((little / "runs/mobilenet_c40-seed0/result.json").read_text())["train_images"] == 160
-    assert command(monkeypatch, *arguments, "--seed", 1, "--run-dir", "runs/mobilenet_c40-seed0") == 2
+    assert run_command(*arguments, "--seed", 1, "--run-dir", "runs/mobilenet_c40-seed0") == 2
     assert "seed 0 there and 1 now" in capsys.readouterr().err
-    assert command(monkeypatch, *arguments, "--seed", 1, "--run-dir", "runs/mobilenet_c40-seed0", "--anew") == 0
+    anew = ("--seed", 1, "--run-dir", "runs/mobilenet_c40-seed0", "--anew", "--epochs", 1)
+    assert run_command(*arguments, *anew) == 0
+
+
+@pytest.fixture
+def events(monkeypatch):
+    """Put a writer in TensorBoard's place; return what it wrote: a folder to its names, values and steps."""
+    folders = {}
+
+    class SummaryWriter:
+        def __init__(self, folder, purge_step):
+            before = folders.get(folder, [])
+            self.written = folders[folder] = [entry for entry in before if entry[2] < purge_step]
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def add_scalar(self, name, value, step):
+            self.written.append((name, value, step))
+
+    installed, within_torch = ModuleType("tensorboard"), ModuleType("torch.utils.tensorboard")
+    installed.__spec__ = ModuleSpec("tensorboard", None)
+    within_torch.SummaryWriter = SummaryWriter
+    for module in (installed, within_torch):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    return folders
+
+
+def test_tensorboard_gets_every_figure_of_every_epoch_once(little, events):
+    options = ("--epochs", 2, "--holdout", 40, "--run-dir", "run", "--tensorboard")
+    assert run_command("train", "mobilenet_c40", *options) == 0
+    rows = json.loads((little / "run/result.json").read_text())["epochs"]
+    expected = [
+        (name, value, row["epoch"])
+        for row in rows
+        for name, value in row.items()
+        if name != "epoch" and value is not None
+    ]
+    assert events == {"run/tensorboard": expected}
+    assert {"train_loss", "val_accuracy", "lr"} <= {name for name, _, _ in expected}
+    trainings.write_events(Path("run"), rows[-1])  # a kill before the state was saved
+    assert events == {"run/tensorboard": expected}
 
 
 @pytest.mark.parametrize(
@@ -77,9 +120,9 @@ def test_interrupted_training_says_how_it_goes_on_and_does(little, monkeypatch, 
         (("bench", "--steps", 0), "at least 1"),
     ],
 )
-def test_a_mistake_is_one_sentence(little, monkeypatch, capsys, arguments, words):
-    monkeypatch.setattr(training, "find_spec", lambda name: None)
-    assert command(monkeypatch, *arguments) == 2
+def test_a_mistake_is_one_sentence(little, monkeypatch, arguments, words, capsys):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)  # as if it were not installed
+    assert run_command(*arguments) == 2
     told = capsys.readouterr().err
     assert words in told and told.startswith("workbook: ") and told.count("\n") == 1
 
@@ -89,15 +132,6 @@ def test_an_image_file_is_cropped_to_its_middle_and_has_red_first(tmp_path):
     image[:, :32] = 255  # cut off
     image[:, 32:64, 2] = 200  # red, as OpenCV orders colours
     cv2.imwrite(str(tmp_path / "a.png"), image)
-    small = trainings._small(tmp_path / "a.png")
+    small = trainings.read_image(tmp_path / "a.png")
     assert small.shape == (32, 32, 3)
     assert (small[:, :16] == [200, 0, 0]).all() and (small[:, 16:] == 0).all()
-
-
-def test_what_is_no_image_is_named(little, monkeypatch, capsys):
-    command(monkeypatch, "train", "mobilenet_c40", "--epochs", 1, "--run-dir", "run")
-    (little / "a.txt").write_text("no image")
-    capsys.readouterr()
-    for name in ("a.txt", "absent.png"):
-        assert command(monkeypatch, "predict", "run", name) == 2
-        assert f"{name} cannot be read as an image" in capsys.readouterr().err

@@ -1,0 +1,90 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from helpers.workbook.__main__ import main
+from helpers.workbook.parameters import ROOT
+from toy import make_workbook, run_command, write_notebook
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    root = make_workbook(tmp_path / "toy", monkeypatch)
+    write_notebook(root / "notebooks/01_first.ipynb")
+    return root
+
+
+def test_bad_input_is_one_sentence_and_status_2(toy, capsys):
+    assert run_command("run", "--only", "01", "--set", "01.STPES=3") == 2
+    told = "workbook: 01_first has no parameter 'STPES'. Did you mean 'STEPS'?\n"
+    assert capsys.readouterr() == ("", told)
+    assert not any((toy / "runs").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "--profil", "quick"], "No such option"),
+        (["run", "05"], "unexpected extra argument"),
+        (["run", "--only"], "requires an argument"),
+        (["run", "--data", "cifar10", "synthetic"], "unexpected extra argument"),
+        (["train", "wide_2m", "--epochs", "many"], "'many' is not a valid integer"),
+        (["train"], "Missing argument 'RECIPE'"),
+        (["predict", "folder"], "Missing argument 'IMAGE...'"),
+        (["links"], "No such command 'links'"),
+    ],
+)
+def test_what_the_command_line_does_not_know_is_told_with_status_2(toy, arguments, told, capsys):
+    assert run_command(*arguments) == 2
+    error = capsys.readouterr().err
+    assert told in error and "Traceback" not in error
+    assert not any((toy / "runs").iterdir())
+
+
+def understood(*words):
+    """Return what `workbook run` takes these words for."""
+    return main.commands["run"].make_context("run", list(words)).params
+
+
+def test_an_option_takes_several_values_at_once_or_is_given_several_times():
+    given = understood("--only", "04", "05", "--profile", "full", "--set", "05.EPOCHS=3", "04.A=[1]", "--only", "06")
+    assert given["only"] == ("04", "05", "06")
+    assert given["changes"] == ("05.EPOCHS=3", "04.A=[1]")
+    assert (given["profile"], given["data"], given["out"]) == ("full", None, None)
+    nothing = understood()
+    assert (nothing["only"], nothing["changes"], nothing["profile"]) == ((), (), "quick")
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_every_command_says_what_it_does(name, capsys):
+    assert run_command(name, "-h") == 0
+    assert main.commands[name].get_short_help_str(70) in capsys.readouterr().out
+
+
+def test_the_commands_are_all_there():
+    expected = {"run", "verify", "render", "readme", "check", "train", "evaluate", "predict", "bench"}
+    assert set(main.commands) == expected
+
+
+@pytest.mark.parametrize(("set_before", "after"), [(None, "passive"), ("active", "active")])
+def test_threads_wait_without_spinning_unless_the_caller_says_otherwise(toy, set_before, after, monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", str(set_before))
+    if set_before is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert run_command("run", "--only", "7") == 2
+    assert os.environ["OMP_WAIT_POLICY"] == after
+
+
+def test_it_is_a_module_too_and_help_comes_without_heavy_imports():
+    program = (
+        "import atexit, runpy, sys\n"
+        "atexit.register(lambda: print('heavy:', {'torch', 'numpy', 'papermill', 'nbformat'} & set(sys.modules)))\n"
+        "sys.argv = ['workbook', '--help']\n"
+        "runpy.run_module('helpers.workbook', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert "Usage: workbook [OPTIONS] COMMAND" in done.stdout
+    assert {"run", "verify", "render", "check", "train", "bench"} <= set(done.stdout.split())
+    assert done.stdout.endswith("heavy: set()\n")
