@@ -62,7 +62,7 @@ def _network(model: nn.Module, table: pd.DataFrame) -> list[tuple]:
     surplus = count - MOST_PARAMETERS + 1
     note = f"With the global pooling counted in it is {total(model, with_pooling=True)}."
     pools, pairs, dilated = judging.max_pools(table), judging.count_separable(table), judging.count_dilated(table)
-    depth, connected, unpooled = judging.walk_to_pooling(table, table.attrs["output_rows"])
+    depth, connected, unpooled = judging.walk_to_pooling(table)
     hidden, pooled = max(depth - 1, 0), f"no: {', '.join(sorted(unpooled))}" if unpooled else "yes"
     return [
         _rule("parameters", f"< {MOST_PARAMETERS:,}", count, surplus <= 0, surplus=surplus),

@@ -15,7 +15,7 @@ from torch import nn
 
 from helpers.errors import BadInput, kind_of
 
-FILL_TOLERANCE, DRAWS = 3, 200  # grey levels; holes that are looked at, since size and number may be random
+FILL_TOLERANCE, DRAWS = 3, 100  # grey levels; holes that are looked at, since size and number may be random
 Applied = tuple[object, float]  # a transform, and the probability that an image gets it
 UNITS = "Normalize", "ToFloat"  # the transforms that change the units of an image and not its colours
 
@@ -86,40 +86,41 @@ def count_separable(table: pd.DataFrame) -> int:
     found = convolutions(table)
     wide = found.kernel.map(np.max) > 1
     depthwise = set(found.index[wide & (found.groups > 1) & (found.groups == found.channels_in)])
-    pointwise = found[~wide & (found.groups == 1)]
-    return sum(bool(depthwise & _convolutions_before(table, inputs)) for inputs in pointwise.inputs)
+    pointwise, last = found[~wide & (found.groups == 1)], _last_convolutions(table)
+    return sum(any(depthwise & last[row] for row in inputs) for inputs in pointwise.inputs)
 
 
-def _convolutions_before(table: pd.DataFrame, rows: Iterable[int]) -> set[int]:
-    """Return the last convolutions before these inputs, looking through padding, crops and pooling."""
-    found = set()
-    for row in rows:
-        if row >= 0 and table.kind[row] == "Conv2d":
-            found.add(row)
-        elif row >= 0 and table.output[row][1:] != (1, 1):
-            found |= _convolutions_before(table, table.inputs[row])
-    return found
+def _last_convolutions(table: pd.DataFrame) -> dict[int, set[int]]:
+    """Return for each row the last convolutions up to it, looking through padding, crops and pooling of maps."""
+    last = {-1: set()}
+    for row in table.index:
+        before = set().union(*(last[i] for i in table.inputs[row])) if table.output[row][1:] != (1, 1) else set()
+        last[row] = {row} if table.kind[row] == "Conv2d" else before
+    return last
 
 
-def walk_to_pooling(table: pd.DataFrame, rows: Iterable[int]) -> tuple[int, set[str], set[str]]:
-    """Return how many connected layers lie in a row from here back to the pooling, which, and where none is met.
+def walk_to_pooling(table: pd.DataFrame) -> tuple[int, set[str], set[str]]:
+    """Return how many connected layers lie in a row between pooling and output, which, and where no pooling is met.
 
     1x1 convolutions of a single position are fully connected, too.
     """
-    depths, layers, ends = zip(*(_walk_from(table, row) for row in rows), strict=True)
+    walks = {-1: (0, set(), {"the image"})}
+    for row in table.itertuples():
+        depth, layers, ends = _longest(walks, row.inputs)
+        single = row.kernel == 1 and row.output[1:] == (1, 1)
+        if row.kind == "global pool" and (ends or not single):  # single where convolutions have shrunk the map to it
+            depth, layers, ends = 0, set(), set()
+        elif not single:
+            depth, layers, ends = 0, set(), {row.layer}
+        elif row.kind in ("Linear", "Conv2d"):
+            depth, layers = depth + 1, layers | {row.layer}
+        walks[row.Index] = depth, layers, ends
+    return _longest(walks, table.attrs["output_rows"])
+
+
+def _longest(walks: dict[int, tuple], rows: Iterable[int]) -> tuple[int, set[str], set[str]]:
+    depths, layers, ends = zip(*(walks[row] for row in rows), strict=True)
     return max(depths), set().union(*layers), set().union(*ends)
-
-
-def _walk_from(table: pd.DataFrame, row: int) -> tuple[int, set[str], set[str]]:
-    if row < 0:
-        return 0, set(), {"the image"}
-    kind, own = table.kind[row], {table.layer[row]}
-    if table.kernel[row] != 1 or table.output[row][1:] != (1, 1):
-        return 0, set(), set() if kind == "global pool" else own
-    depth, layers, ends = walk_to_pooling(table, table.inputs[row])
-    if kind == "global pool" and ends:  # of a map that convolutions have shrunk to a single position
-        return 0, set(), set()
-    return (depth + 1, layers | own, ends) if kind in ("Linear", "Conv2d") else (depth, layers, ends)
 
 
 def probabilities(compose: object, p: float | None = None) -> list[Applied]:
