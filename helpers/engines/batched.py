@@ -235,11 +235,10 @@ def _affine(transform: object, size: Size) -> Step:
 def _sampling_grid(back: Tensor, size: Size) -> Tensor:
     """Return where each output pixel comes from, x and y from -1 to 1, (N, H, W, 2), for matrices (N, 3, 3)."""
     height, width = size
-    grid = torch.empty(len(back), 2, height, width, device=back.device)  # in this order lines are written at once
     x, y = torch.arange(width, device=back.device), torch.arange(height, device=back.device)[:, None]
-    for axis, side in enumerate((width, height)):
-        a, b, c = (2 / (side - 1) * back[:, axis, :, None, None]).unbind(1)
-        torch.add(a * x, b * y + (c - 1), out=grid[:, axis])
+    unit = torch.tensor([2 / (width - 1), 2 / (height - 1)], device=back.device).view(2, 1, 1, 1)
+    a, b, c = (unit * back[:, :2, :, None, None]).unbind(2)
+    grid = a * x + (b * y + (c - 1))  # (N, 2, H, W), so that lines are written at once
     return grid.permute(0, 2, 3, 1)
 
 

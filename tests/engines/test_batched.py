@@ -286,3 +286,11 @@ REFUSED_IMAGES = {
 def test_other_images_are_refused(images, index, words):
     with pytest.raises(BadInput, match=words):
         batched(augmentation("flip_ssr_cutout"))(images, seed=0, epoch=0, index=index)
+
+
+@pytest.mark.parametrize(
+    "key", [{"seed": -1}, {"epoch": 0.5}, {"index": np.arange(4) - 1}, {"index": np.arange(4.0)}], ids=str
+)
+def test_seed_epoch_and_places_are_whole_numbers(key):
+    with pytest.raises(BadInput, match="whole numbers from 0"):
+        batched(A.Compose([]))(IMAGES, **({"seed": 0, "epoch": 0, "index": np.arange(4)} | key))
