@@ -243,6 +243,14 @@ def test_random_pipelines_keep_shape_and_range(stand_in, data):
     assert torch.allclose(normalised, (grey / 255 - 0.5) / 0.25, atol=1e-5)
 
 
+def test_float_images_given_are_left_alone(stand_in):
+    pipeline = batched(A.Compose([NORMALIZE]))
+    images = channels_first(stand_in.images[:9]).float()
+    before = images.clone()
+    assert not torch.equal(pipeline.apply(images, pipeline.draw(seed=0, epoch=0, index=np.arange(9))), before)
+    assert torch.equal(images, before)
+
+
 def test_transforms_after_normalising_work_in_its_units(stand_in):
     transforms = [A.Normalize(CIFAR10_MEAN, CIFAR10_STD), coarse_dropout(p=1, fill=(0, 0, 0)), A.HorizontalFlip(p=1)]
     ours = batched(A.Compose(transforms))(channels_first(stand_in.images[:9]), seed=0, epoch=0, index=np.arange(9))
