@@ -42,13 +42,13 @@ ROW = "{:16}{:<7}{:22}{:22}{:7}{:12}{:11}{:9}{:8}{}"
 
 
 def run_in_own_process(function: Callable, *arguments) -> object:
-    """Return what the function returns in a new process, or raise what it raises; BadInput if that is killed."""
+    """Return what the function returns in a new process, or raise what it raises; BadInput if the process dies."""
     try:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             return pool.submit(function, *arguments).result()
     except BrokenProcessPool:
         call = f"{function.__name__} {' '.join(map(str, arguments))}".strip()
-        raise BadInput(f"The measurement {call} failed: its process was killed, perhaps for want of memory.") from None
+        raise BadInput(f"The measurement {call} failed: its process died, perhaps for want of memory.") from None
 
 
 def bench(

@@ -134,5 +134,5 @@ def test_a_measurement_has_a_process_of_its_own():
 
 
 def test_a_measurement_that_dies_is_told():
-    with pytest.raises(BadInput, match="The measurement _exit 3 failed: its process was killed"):
+    with pytest.raises(BadInput, match="The measurement _exit 3 failed: its process died"):
         bench.run_in_own_process(os._exit, 3)
