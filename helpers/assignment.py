@@ -61,13 +61,14 @@ def _network(model: nn.Module, table: pd.DataFrame) -> list[tuple]:
     count, field = parameter_count(model), total(model)
     surplus = count - MOST_PARAMETERS + 1
     note = f"With the global pooling counted in it is {total(model, with_pooling=True)}."
-    pools, pairs, dilated = judging.max_pools(table), judging.count_separable(table), judging.count_dilated(table)
+    pools = table.layer[table.kind.str.contains("max", case=False)].unique()
+    pairs, dilated = judging.count_separable(table), judging.count_dilated(table)
     depth, connected, unpooled = judging.walk_to_pooling(table)
     hidden, pooled = max(depth - 1, 0), f"no: {', '.join(sorted(unpooled))}" if unpooled else "yes"
     return [
         _rule("parameters", f"< {MOST_PARAMETERS:,}", count, surplus <= 0, surplus=surplus),
         _rule("receptive field", f"> {LEAST_FIELD}", field, field > LEAST_FIELD, note),
-        _rule("max-pooling", "none", len(pools), not pools, layers=", ".join(pools)),
+        _rule("max-pooling", "none", len(pools), len(pools) == 0, layers=", ".join(pools)),
         _rule("depthwise-separable convolutions", ">= 1", pairs, pairs),
         _rule("dilated convolutions", ">= 1", dilated, dilated),
         _rule("global average pooling", "before the classifier", pooled, not unpooled),
@@ -85,12 +86,15 @@ def _augmentation(recipe: Recipe | object) -> list[tuple]:
     moves = [p for transform, p in found if judging.shifts_scales_rotates(transform)]
     hole = judging.best_hole(found, CIFAR10_MEAN, HOLE)
     rules = [_probability("horizontal flip", flips), _probability("shift, scale, rotate", moves)]
-    rules.append(_probability("coarse dropout", [hole.p] if hole else []))
-    if hole:
-        right = f"1 of {HOLE}x{HOLE}, the "
-        actual = ", ".join(hole.problems) or f"{right}mean"
-        rules.append(_rule("hole of coarse dropout", f"{right}data set's mean", actual, not hole.problems, hole.note))
-    return rules
+    rules.append(_probability("coarse dropout", [hole[1]] if hole else []))
+    return [*rules, _hole(*hole)] if hole else rules
+
+
+def _hole(problems: list[str], p: float, later: list) -> tuple:
+    tinting = ", ".join(type(transform).__name__ for transform in later if judging.recolours(transform))
+    note = f"{tinting} after it changes the hole's colour, too; put it before." if tinting and not problems else ""
+    actual = ", ".join(problems) or f"1 of {HOLE}x{HOLE}, the mean"
+    return _rule("hole of coarse dropout", f"1 of {HOLE}x{HOLE}, the data set's mean", actual, not problems, note)
 
 
 def _probability(transform: str, found: list[float]) -> tuple:

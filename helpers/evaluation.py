@@ -1,7 +1,5 @@
 """Logits once, every metric from them."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 import torch
@@ -11,6 +9,8 @@ from torch import Tensor, nn
 from helpers.data import CIFAR10_MEAN, CIFAR10_STD, normalise
 from helpers.summary import evaluating
 
+BATCH = 500  # images
+
 
 def predict(
     model: nn.Module, images: np.ndarray | Tensor, *, mean: tuple = CIFAR10_MEAN, std: tuple = CIFAR10_STD
@@ -19,23 +19,12 @@ def predict(
 
     `images` is uint8 (N, H, W, 3), normalised here by `mean` and `std`, or normalised float (N, 3, H, W).
     """
-    device = next(model.parameters()).device
+    device, logits = next(model.parameters()).device, []
     with torch.inference_mode(), evaluating(model):
-        batches = evaluation_batches(images, mean=mean, std=std)
-        logits = [model(b.to(device, memory_format=torch.channels_last)).float().cpu() for b in batches]
+        for batch in torch.as_tensor(images).split(BATCH):
+            batch = batch if batch.is_floating_point() else normalise(batch, mean, std)
+            logits.append(model(batch.to(device, memory_format=torch.channels_last)).float().cpu())
     return torch.cat(logits).clone()  # a clone outside inference mode is an ordinary tensor
-
-
-def evaluation_batches(
-    images: np.ndarray | Tensor, batch_size: int = 500, mean: tuple = CIFAR10_MEAN, std: tuple = CIFAR10_STD
-) -> Iterator[Tensor]:
-    """Yield the images in order as normalised float (N, 3, H, W).
-
-    `images` is uint8 (N, H, W, 3), or float (N, 3, H, W) that is normalised already and only cut into batches.
-    """
-    images = torch.as_tensor(images)
-    for batch in images.split(batch_size):
-        yield batch if batch.is_floating_point() else normalise(batch, mean, std)
 
 
 def accuracy(logits: Tensor, labels: np.ndarray) -> float:

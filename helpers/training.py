@@ -24,6 +24,7 @@ from helpers.errors import BadInput
 from helpers.evaluation import accuracy, cross_entropy, predict
 from helpers.loaders import TrainLoader
 from helpers.models import check_seed
+from helpers.models.weights import save_weights
 from helpers.recipes import Recipe
 from helpers.runtime import pick_device, session
 from helpers.summary import fingerprint
@@ -92,7 +93,9 @@ def fit(
                 on_epoch(run.rows[-1])
             save(now=True)
         model.load_state_dict(run.network.state_dict())  # the averaged weights, where the recipe asks for them
-        save.finish(model, {"classes": train.classes, "last_epoch": run.rows[-1]})
+        if save.folder:
+            about = {"config": save.folder.config, "classes": train.classes, "last_epoch": run.rows[-1]}
+            save_weights(save.folder.path, model, about)
     return History(run.rows, save.sessions, loader.engine)
 
 

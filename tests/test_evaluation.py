@@ -4,13 +4,12 @@ import torch
 from torch import nn
 
 from helpers.augment import augment_image, augmentation
-from helpers.data import normalise
+from helpers.data import normalise, take
 from helpers.evaluation import (
     accuracy,
     class_accuracy,
     confusion_matrix,
     cross_entropy,
-    evaluation_batches,
     mistakes,
     predict,
 )
@@ -71,14 +70,10 @@ def test_predict_takes_raw_and_normalised_images(few):
     assert torch.allclose(raw[:3], predict(model, few.images[:3]), atol=1e-4)  # in any batch
 
 
-def test_evaluation_normalises_as_the_pipeline_does(few):
-    batches = list(evaluation_batches(few.images, batch_size=80))
-    assert [len(batch) for batch in batches] == [80, 80, 40]
+def test_predict_sees_every_image_once_in_order_and_normalised_as_the_pipeline_does(stand_in):
+    images = take(stand_in, 1010).images  # two batches and a rest
     compose = augmentation("none")
-    pipeline = torch.stack([augment_image(compose, image, seed=0, epoch=0, index=0) for image in few.images])
-    assert torch.allclose(torch.cat(batches), pipeline, atol=1e-5)
-
-
-def test_evaluation_leaves_float_images_as_they_are():
-    images = torch.randn(5, 3, 32, 32)
-    assert torch.equal(torch.cat(list(evaluation_batches(images, batch_size=2))), images)
+    pipeline = torch.stack([augment_image(compose, image, seed=0, epoch=0, index=0) for image in images])
+    pixels = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 10))
+    assert torch.allclose(predict(pixels, images), pixels(pipeline), atol=1e-5)
+    assert torch.allclose(predict(pixels, pipeline), pixels(pipeline), atol=1e-6)  # normalised already

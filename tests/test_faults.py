@@ -17,8 +17,9 @@ import torch
 
 import faults
 from faults import RECIPE, Killer, assert_same_end, newest_step, train, watched
-from helpers.engines.run_directory import RunDirectory, has_weights
+from helpers.engines.run_directory import RunDirectory
 from helpers.errors import BadInput
+from helpers.models import has_weights
 
 CRASHED = 7  # steps of the run in `crashed`, of 12
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks processes off")

@@ -6,7 +6,6 @@ importing albumentations takes a second.
 
 from collections.abc import Iterable, Sequence
 from copy import copy
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,6 @@ from torch import nn
 from helpers.errors import BadInput, kind_of
 
 FILL_TOLERANCE, DRAWS = 3, 100  # grey levels; holes that are looked at, since size and number may be random
-Applied = tuple[object, float]  # a transform, and the probability that an image gets it
 UNITS = "Normalize", "ToFloat"  # the transforms that change the units of an image and not its colours
 
 
@@ -58,11 +56,6 @@ def as_percent(accuracy: object) -> float:
     if not (percent == 0 or 1 < percent <= 100):
         raise BadInput(f"The accuracy is {accuracy!r}; give it in percent, such as 86.15.")
     return percent
-
-
-def max_pools(table: pd.DataFrame) -> list[str]:
-    """Return the layers that take a maximum over positions."""
-    return table.layer[table.kind.str.contains("max", case=False)].unique().tolist()
 
 
 def convolutions(table: pd.DataFrame) -> pd.DataFrame:
@@ -123,7 +116,7 @@ def _longest(walks: dict[int, tuple], rows: Iterable[int]) -> tuple[int, set[str
     return max(depths), set().union(*layers), set().union(*ends)
 
 
-def probabilities(compose: object, p: float | None = None) -> list[Applied]:
+def probabilities(compose: object, p: float | None = None) -> list[tuple[object, float]]:
     """Return a pipeline's transforms in order, each with its probability of being applied to an image.
 
     Looks into Compose, Sequential and OneOf; raises BadInput for another nested group, and for what is no pipeline.
@@ -157,27 +150,23 @@ def shifts_scales_rotates(transform: object) -> bool:
     return shifts and scales and bool(np.any(transform.rotate))
 
 
-class Hole(NamedTuple):
-    """A CoarseDropout: what is wrong with its hole, its probability, and a note on what recolours a right one later."""
+def best_hole(found: list[tuple], mean: Sequence[float], side: int) -> tuple[list[str], float, list] | None:
+    """Return of the CoarseDropout with the fewest problems these, its probability, and the transforms after it.
 
-    problems: list[str]
-    p: float
-    note: str
-
-
-def best_hole(found: list[Applied], mean: Sequence[float], side: int) -> Hole | None:
-    """Return the CoarseDropout with the fewest problems, of several the most probable; None where there is none."""
-    holes, transforms = [], [transform for transform, _ in found]
-    for n, (transform, p) in enumerate(found):
-        if is_a(transform, "CoarseDropout"):
-            problems = hole_problems(transform, transforms[:n], mean, side)
-            holes.append(Hole(problems, p, "" if problems else _recolouring(transforms[n + 1 :])))
-    return min(holes, key=lambda hole: (len(hole.problems), -hole.p), default=None)
+    Of several the most probable; None where there is none.
+    """
+    transforms = [transform for transform, _ in found]
+    holes = [
+        (hole_problems(transform, transforms[:n], mean, side), p, transforms[n + 1 :])
+        for n, (transform, p) in enumerate(found)
+        if is_a(transform, "CoarseDropout")
+    ]
+    return min(holes, key=lambda hole: (len(hole[0]), -hole[1]), default=None)
 
 
-def _recolouring(later: list) -> str:
-    found = [type(t).__name__ for t in later if is_a(t, "ImageOnlyTransform") and not is_a(t, *UNITS)]
-    return f"{', '.join(found)} after it changes the hole's colour, too; put it before." if found else ""
+def recolours(transform: object) -> bool:
+    """Return whether a transform changes colours, and not only their units."""
+    return is_a(transform, "ImageOnlyTransform") and not is_a(transform, *UNITS)
 
 
 def hole_problems(hole: object, earlier: list, mean: Sequence[float], side: int) -> list[str]:

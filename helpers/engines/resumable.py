@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from helpers.engines.run_directory import RunDirectory, save_weights
+from helpers.engines.run_directory import RunDirectory
 from helpers.errors import BadInput, Interrupted
 
 
@@ -84,11 +83,6 @@ class Saver:
     def _due(self) -> bool:
         waited = self.stop.signum is not None or time.monotonic() - self.saved >= self.every
         return waited and self.run.within_epoch  # after an epoch's last step its row comes first
-
-    def finish(self, model: nn.Module, about: dict) -> None:
-        """Write the trained weights with what is said about them."""
-        if self.folder:
-            save_weights(self.folder.path, model, {"config": self.folder.config, **about})
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """A run on disk: a training state that is either old or new, never torn, and never two runs in one folder."""
 
-import hashlib
 import io
 import json
 import os
@@ -11,9 +10,6 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import nn
 
 from helpers.errors import BadInput
 
@@ -46,7 +42,7 @@ def _flush(path: Path, flags: int) -> None:
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def refusing_disk(folder: Path) -> Iterator[None]:
     """Raise BadInput when the disk refuses."""
     try:
         yield
@@ -61,7 +57,7 @@ class RunDirectory:
     """The folder of one training run, locked while it is open.
 
     It holds `config.json` (what the run is, and by which code and machine, for every resumption), the two newest
-    checkpoints, and at the end `model.safetensors`. Opening raises BadInput for a folder that cannot be written to,
+    checkpoints, and at the end the weights. Opening raises BadInput for a folder that cannot be written to,
     that another process trains in, or that holds another run, showing what differs.
     """
 
@@ -70,7 +66,7 @@ class RunDirectory:
         self.sessions: list[dict] = []
 
     def __enter__(self) -> "RunDirectory":
-        with _writing(self.path):
+        with refusing_disk(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock = FileLock(self.path / ".lock", timeout=0)  # the system's own lock: it dies with its process
             try:
@@ -114,7 +110,7 @@ class RunDirectory:
         """Note that the run goes on; return what of code, machine and versions is another than the last time."""
         last = self.sessions[-1] if self.sessions else session
         self.sessions.append(session)
-        with _writing(self.path):
+        with refusing_disk(self.path):
             self._write_config()
         return [name for name, value in session.items() if name != "from_step" and last.get(name) != value]
 
@@ -127,7 +123,7 @@ class RunDirectory:
         buffer = io.BytesIO()
         torch.save(state, buffer)
         path = self.path / f"step-{step:09d}.pt"
-        with _writing(self.path):
+        with refusing_disk(self.path):
             write_atomically(path, buffer.getvalue())
             for old in self.checkpoints()[KEPT:]:
                 old.unlink()
@@ -161,45 +157,3 @@ def read_state(path: Path) -> dict:
         if damaged := file.testzip():
             raise zipfile.BadZipFile(f"the checksum of {damaged} is another one")
     return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def save_weights(run_dir: Path, model: nn.Module, metadata: dict) -> None:
-    """Write the weights as safetensors, with the metadata as JSON in its header; raises BadInput as `save` does."""
-    tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-    described = json.dumps({**metadata, "digest": _digest(tensors)})
-    content = save(tensors, {"workbook": described})  # save_file has partial files and errors of its own
-    with _writing(run_dir):
-        write_atomically(run_dir / WEIGHTS, content)
-
-
-def has_weights(run_dir: str | Path) -> bool:
-    """Return whether a finished training run lies in this folder."""
-    return (Path(run_dir) / WEIGHTS).exists()
-
-
-def load_weights(run_dir: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
-    """Return the trained weights by name, and their metadata, which has the network's name in its config.
-
-    Raises BadInput that names a missing or damaged file.
-    """
-    path = Path(run_dir) / WEIGHTS
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = json.loads(file.metadata()["workbook"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        if metadata.pop("digest") != _digest(tensors):
-            raise ValueError("its digest is another one")
-        metadata["config"]["network"]
-    except FileNotFoundError:
-        raise BadInput(f"{path} does not exist: run notebook 05 first, or give the folder of a finished run.") from None
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{path} is damaged ({error}): delete it and train again.") from error
-    return tensors, metadata
-
-
-def _digest(tensors: dict[str, torch.Tensor]) -> str:
-    """Return a digest of names and values."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode() + tensors[name].numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -15,8 +15,8 @@ CLASSES = tuple(f"{texture} {shape}" for shape in _SHAPES for texture in ("plain
 def draw_stand_in(train: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Return 10,000 training or 2,000 test images of five shapes, each plain or striped, and their labels.
 
-    They are uint8 (N, 32, 32, 3) and int64 (N,). Place, size, rotation, colours, light and noise vary, so that no pixel by
-    itself tells the class.
+    They are uint8 (N, 32, 32, 3) and int64 (N,). Place, size, rotation, colours, light and noise vary, so that no pixel
+    by itself tells the class.
     """
     count, seed = (10_000, 1) if train else (2_000, 2)
     rng = np.random.default_rng(seed)

@@ -6,13 +6,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from helpers.engines.run_directory import has_weights, load_weights
 from helpers.errors import BadInput, nearest
 from helpers.models.ablation import AblationNet
 from helpers.models.compact_135k import Compact135k
 from helpers.models.dilated_193k import Dilated193k
 from helpers.models.mini_resnet import MiniResNet
 from helpers.models.mobilenet_c40 import MobileNetC40
+from helpers.models.weights import has_weights, load_weights
 from helpers.models.wide_2m import Wide2m
 
 __all__ = ["MODELS", "AblationNet", "build", "check_seed", "has_weights", "load_trained", "seeded"]

@@ -4,23 +4,11 @@ import random
 
 import pytest
 import torch
-from torch import nn
 
-from helpers.engines.run_directory import (
-    RunDirectory,
-    has_weights,
-    load_weights,
-    read_state,
-    save_weights,
-    write_atomically,
-)
+from helpers.engines.run_directory import WEIGHTS, RunDirectory, read_state, write_atomically
 from helpers.errors import BadInput
 
 CONFIG = {"network": "tiny", "seed": 0}
-
-
-def tiny(name="tiny"):
-    return nn.Linear(3, 2)
 
 
 def opened(path, config=CONFIG, **kwargs):
@@ -42,7 +30,7 @@ def test_state_comes_back_as_it_was(tmp_path):
 
 def test_new_folder_has_no_state_and_says_what_the_run_is(tmp_path):
     with opened(tmp_path / "runs/first") as run:
-        assert run.load(print) is None and not has_weights(run.path)
+        assert run.load(print) is None
     written = json.loads((tmp_path / "runs/first/config.json").read_text())
     assert written == {"run": CONFIG, "sessions": []}
 
@@ -69,7 +57,7 @@ def test_folder_of_another_run_is_refused_and_stays_as_it_was(tmp_path):
 def test_start_anew_leaves_nothing_of_the_run_before(tmp_path):
     with opened(tmp_path) as run:
         run.save({"step": 1}, 1)
-        save_weights(tmp_path, tiny(), {})
+        (tmp_path / WEIGHTS).write_bytes(b"weights")
     with opened(tmp_path, {"network": "other"}, resume=False) as run:
         assert names(tmp_path) == ["config.json"] and run.load(print) is None
 
@@ -91,45 +79,6 @@ def test_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch):
 def test_file_is_written_with_its_folder_and_nothing_beside_it(tmp_path):
     write_atomically(tmp_path / "new/file", b"new")
     assert (tmp_path / "new/file").read_bytes() == b"new" and names(tmp_path / "new") == ["file"]
-
-
-def test_weights_come_back_with_their_metadata(tmp_path):
-    model = tiny()
-    save_weights(tmp_path, model, {"config": CONFIG})
-    tensors, metadata = load_weights(tmp_path)
-    assert has_weights(tmp_path) and metadata == {"config": CONFIG}
-    assert torch.equal(model.weight, tensors["weight"]) and torch.equal(model.bias, tensors["bias"])
-
-
-def flip_a_bit(content):
-    return content[:-5] + bytes([content[-5] ^ 1]) + content[-4:]  # among the numbers, where safetensors sees none
-
-
-def test_missing_and_damaged_weights_are_named(tmp_path):
-    with pytest.raises(BadInput, match="does not exist"):
-        load_weights(tmp_path)
-    save_weights(tmp_path, tiny(), {"config": CONFIG})
-    content = (tmp_path / "model.safetensors").read_bytes()
-    for damaged in (b"", b"\x00" * 20, content[:-4], content[:30], flip_a_bit(content)):
-        (tmp_path / "model.safetensors").write_bytes(damaged)
-        with pytest.raises(BadInput, match="model.safetensors is damaged"):
-            load_weights(tmp_path)
-    save_weights(tmp_path, tiny(), {"config": {}})
-    with pytest.raises(BadInput, match="model.safetensors is damaged"):
-        load_weights(tmp_path)
-
-
-def test_weights_that_the_system_refuses_to_write_are_told(tmp_path):
-    """Here by a limit to the size of files, which unlike a patched function is met by any library's code."""
-    resource = pytest.importorskip("resource")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
-    try:
-        with pytest.raises(BadInput, match="File too large"):
-            save_weights(tmp_path, nn.Linear(100, 10), {})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert not has_weights(tmp_path) and names(tmp_path) == []
 
 
 def test_no_flipped_bit_of_a_checkpoint_goes_unnoticed(tmp_path):
