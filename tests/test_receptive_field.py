@@ -210,6 +210,7 @@ REFUSED = {
     ),
     "upsampling": (nn.Sequential(stem(), nn.Upsample(scale_factor=2)), "'upsample_nearest2d' in layer '1'"),
     "space to depth": (nn.Sequential(nn.PixelUnshuffle(2)), "'pixel_unshuffle' in layer '0'"),
+    "attention along rows": (Apply(lambda x: x.softmax(3)), "'_softmax'"),
     "positions regrouped": (Apply(lambda x: x.view(len(x), 12, 16, 16)), "'view' in the network's own forward"),
     "height and width exchanged": (nn.Sequential(Apply(lambda x: x.mT)), "'transpose'"),
     "rotation": (nn.Sequential(Apply(lambda x: x.roll(1, 2))), "'roll'"),

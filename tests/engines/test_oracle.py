@@ -84,9 +84,10 @@ def test_a_map_is_found_among_several_of_the_same_operation():
     assert gradient_receptive_field(network) == (total(network),) * 2 == (7, 7)
 
 
-def test_a_map_is_found_among_several_results_of_an_operation():
-    network = Apply(lambda x, layer: layer(x).chunk(2, 1)[1], stem())
-    images = torch.ones(1, 3, 32, 32)
-    nn.init.ones_(network.parts[0].weight)
-    nn.init.zeros_(network.parts[0].weight.data[:2])
-    assert np.count_nonzero(effective_receptive_field(network, images)) == 9
+@pytest.mark.parametrize(("half", "pixels"), [(0, 3), (1, 9)])
+def test_a_map_is_found_among_several_results_of_an_operation(half, pixels):
+    network = Apply(lambda x, layer: layer(x).chunk(2, 1)[half], stem())
+    with torch.no_grad():
+        network.parts[0].weight.fill_(1)
+        network.parts[0].weight[:2, :, 1:] = 0  # the first half looks at a single row
+    assert np.count_nonzero(effective_receptive_field(network, torch.ones(1, 3, 32, 32))) == pixels
