@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from helpers.augment import AUGMENTATIONS
-from helpers.engines.fast import Dropout
 from helpers.errors import BadInput
 from helpers.models import MODELS, build
+from helpers.models.blocks import Dropout
 from helpers.recipes import RECIPES
 from helpers.workbook import bench
 
