@@ -156,10 +156,9 @@ def predict(run_dir: str, paths: tuple[str, ...]) -> None:
 @click.option("--out", help="JSON file instead of runs/bench-<time>.json")
 def bench(networks: tuple[str, ...], **options) -> None:
     """Time this loop against the plain one, for the networks or all."""
-    from helpers.models import MODELS
     from helpers.workbook import bench as timing
 
-    timing.bench(list(networks) or list(MODELS), **options)
+    timing.bench(list(networks), **options)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,12 @@ def test_what_the_command_line_does_not_know_is_told_with_status_2(toy, argument
     assert not any((toy / "runs").iterdir())
 
 
+@pytest.mark.parametrize(("network", "status"), [("dilated_193k", 0), ("compact_135k", 1)])
+def test_check_has_status_1_when_a_rule_is_not_met(network, status, capsys):
+    assert run_command("check", network) == status
+    assert ("NO" in capsys.readouterr().out.split()) == bool(status)
+
+
 def understood(*words):
     """Return what `workbook run` takes these words for."""
     return main.commands["run"].make_context("run", list(words)).params

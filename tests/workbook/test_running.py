@@ -87,9 +87,9 @@ def test_a_run_that_fell_back_to_the_stand_in_stays_with_it(data_notebook, monke
 def test_a_run_leaves_notebooks_pages_and_a_summary_in_one_folder(toy, capfd):
     link = new_markdown_cell("[next](02_second.ipynb)")
     bar = "from tqdm import tqdm\nfor step in tqdm(range(STEPS)):\n    open('steps', 'w').write(str(step))"
-    waits = "import os; print(os.environ['OMP_WAIT_POLICY'], flush=True); print(STEPS, RATE)"
+    printing = "print('made', flush=True); print(STEPS, RATE)"
     first = "STEPS = 2\nRATE = 0.1"
-    write_notebook(toy / "notebooks/01_first.ipynb", link, code(bar), code(waits, "headline"), parameters=first)
+    write_notebook(toy / "notebooks/01_first.ipynb", link, code(bar), code(printing, "headline"), parameters=first)
     last_words = "import atexit, os\natexit.register(os.write, 2, b'an assertion failed')"  # as libzmq does at times
     write_notebook(
         toy / "notebooks/02_second.ipynb", code(last_words), code("print('read', open('steps').read())", "headline")
@@ -103,13 +103,13 @@ def test_a_run_leaves_notebooks_pages_and_a_summary_in_one_folder(toy, capfd):
     assert err == "" and (run / "kernels.log").read_text() == "an assertion failed"
     printed = out.splitlines()
     assert [line.split()[0] for line in printed[:3]] == ["notebook", "01_first", "02_second"]
-    assert printed[1].endswith("  passive 5 0.2") and printed[2].endswith("  read 4")
+    assert printed[1].endswith("  made 5 0.2") and printed[2].endswith("  read 4")
     assert printed[-1] == f"Data: none. Open runs/{run.name}/index.html"
 
     summary = json.loads((run / "summary.json").read_text())
     assert summary["notebooks"].keys() == {"01_first", "02_second"}
     assert summary["notebooks"]["01_first"]["parameters"] == {"STEPS": 5, "RATE": 0.2}
-    assert summary["notebooks"]["01_first"]["headline"] == "passive 5 0.2"
+    assert summary["notebooks"]["01_first"]["headline"] == "made 5 0.2"
     assert 'href="02_second.html"' in (run / "01_first.html").read_text()
     index = (run / "index.html").read_text()
     assert 'href="02_second.html"' in index and requested(index) == []
@@ -118,6 +118,17 @@ def test_a_run_leaves_notebooks_pages_and_a_summary_in_one_folder(toy, capfd):
     assert [output.name for cell in first for output in cell.get("outputs", [])] == ["stdout"]  # no bar's stderr
     assert ["injected-parameters"] in [cell.metadata.get("tags") for cell in first]
     assert ["injected-parameters"] not in [cell.metadata.get("tags") for cell in second]  # its own values hold
+
+
+@pytest.mark.parametrize(("callers", "kernels"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])
+def test_kernels_wait_as_the_caller_says_draw_no_bars_and_plot_into_the_notebook(callers, kernels, monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    for name, value in {"MPLBACKEND": "agg", "MINE": "1", **callers}.items():
+        monkeypatch.setenv(name, value)
+    environment = running.kernel_environment()
+    assert (environment["OMP_WAIT_POLICY"], environment["MINE"], environment["TQDM_DISABLE"]) == (kernels, "1", "1")
+    assert environment["MPLBACKEND"] == "module://matplotlib_inline.backend_inline"
 
 
 class Requests(HTMLParser):
