@@ -127,9 +127,6 @@ def normalise(images: Tensor, mean: tuple = CIFAR10_MEAN, std: tuple = CIFAR10_S
     return (images - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
 
 
-# --- CIFAR-10 on disk ---------------------------------------------------------------------------------------------
-
-
 def _dataset():
     from torchvision.datasets import CIFAR10  # here, since importing torchvision takes seconds
 

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from helpers.data import CIFAR10_MEAN, CIFAR10_STD, normalise
 from helpers.summary import evaluating
 
-BATCH = 500  # images
-
 
 def predict(
     model: nn.Module, images: np.ndarray | Tensor, *, mean: tuple = CIFAR10_MEAN, std: tuple = CIFAR10_STD
@@ -21,7 +19,7 @@ def predict(
     """
     device, logits = next(model.parameters()).device, []
     with torch.inference_mode(), evaluating(model):
-        for batch in torch.as_tensor(images).split(BATCH):
+        for batch in torch.as_tensor(images).split(500):
             batch = batch if batch.is_floating_point() else normalise(batch, mean, std)
             logits.append(model(batch.to(device, memory_format=torch.channels_last)).float().cpu())
     return torch.cat(logits).clone()  # a clone outside inference mode is an ordinary tensor

@@ -4,6 +4,7 @@ import math
 import signal
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -94,7 +95,5 @@ def steps_per_epoch(data: ImageSet, recipe: Recipe) -> int:
 
 
 def _alone(worker: int) -> None:
-    import cv2
-
     cv2.setNumThreads(0)  # workers that each start OpenCV's threads fight over the same cores
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the loop still wants its batch

@@ -12,17 +12,12 @@ from pydantic import Field, TypeAdapter, ValidationError
 from helpers.data import CIFAR10_MEAN, CIFAR10_STD
 from helpers.errors import BadInput, nearest
 
-
-def _number(low: float, high: float, kind: object = float, name: str = "a number") -> object:
-    return Annotated[kind, Field(ge=low, le=high, strict=True, title=f"{name} from {low:g} to {high:g}")]
+FloatOrNone = float | None
 
 
-def _whole(low: int, high: int) -> object:
-    return _number(low, high, int, "a whole number")
-
-
-def _optional(low: float, high: float) -> object:
-    return _number(low, high, float | None)
+def _number(low: float, high: float, kind: object = float) -> object:
+    accepted = f"a {'whole ' if kind is int else ''}number from {low:g} to {high:g}"
+    return Annotated[kind, Field(ge=low, le=high, strict=True, title=accepted)]
 
 
 def _three(low: float, high: float) -> object:
@@ -44,8 +39,8 @@ class Recipe:
     """
 
     network: Annotated[Name, "its name in MODELS"]
-    epochs: Annotated[_whole(1, 10_000), "passes over the training images"]
-    batch_size: Annotated[_whole(2, 65_536), "images a step, at most"]  # batch normalisation needs two images
+    epochs: Annotated[_number(1, 10_000, int), "passes over the training images"]
+    batch_size: Annotated[_number(2, 65_536, int), "images a step, at most"]  # batch normalisation needs two images
     optimizer: Annotated[
         Optimizer, "adamw (decoupled weight decay), adam, sgd (Nesterov momentum), or muon (orthogonalised momentum)"
     ] = "sgd"
@@ -60,11 +55,16 @@ class Recipe:
         _number(0, 1), "pull of convolution and linear weights towards zero: L2 in sgd and adam, decoupled in others"
     ] = 5e-4
     label_smoothing: Annotated[_number(0, 0.99), "share of the target spread over all classes"] = 0.0
-    clip_norm: Annotated[_optional(1e-8, 1e8), "norm to which a longer gradient is cut; None for none"] = None
+    clip_norm: Annotated[_number(1e-8, 1e8, FloatOrNone), "norm to which a longer gradient is cut; None for none"] = (
+        None
+    )
     average: Annotated[
-        _optional(0, 0.99999), "share of its past that an average of the weights keeps each step; None for none"
+        _number(0, 0.99999, FloatOrNone),
+        "share of its past that an average of the weights keeps each step; None for none",
     ] = None
-    dropout: Annotated[_optional(0, 0.99), "rate of the network's dropout layers; None leaves their own"] = None
+    dropout: Annotated[_number(0, 0.99, FloatOrNone), "rate of the network's dropout layers; None leaves their own"] = (
+        None
+    )
     augmentation: Annotated[Name, "its name in AUGMENTATIONS"] = "flip_ssr_cutout"
     engine: Annotated[
         Engine, "augment whole batches (batched) or image by image (per_image); auto: batched where it can"

@@ -19,8 +19,7 @@ def result(
     recipe: Recipe, model: nn.Module, history: History, logits: Tensor, train: ImageSet, test: ImageSet, *, seed: int
 ) -> dict:
     """Return a run's record: its origin, its recipe, every epoch, and the final figures (accuracy in percent)."""
-    published, began = PUBLISHED.get(recipe.network), history.sessions[0]
-    values, named = asdict(recipe), asdict(RECIPES[recipe.network])
+    values, named, began = asdict(recipe), asdict(RECIPES[recipe.network]), history.sessions[0]
     return {
         "recipe": recipe.network,
         "recipe_hash": recipe.hash(),
@@ -37,17 +36,13 @@ def result(
         **{name: began[name] for name in ("commit", "machine", "device", "threads", "versions")},
         "resumed": history.sessions[1:],
         "epochs": history.rows,
-        "final": _final(history, logits, test),
-        "published": asdict(published) if published else None,
-    }
-
-
-def _final(history: History, logits: Tensor, test: ImageSet) -> dict:
-    return {
-        "test_accuracy": accuracy(logits, test.labels),
-        "correct": int((logits.argmax(1).numpy() == test.labels).sum()),
-        "seen": len(test),
-        "train_minutes": sum(row["seconds"] for row in history.rows) / 60,
+        "final": {
+            "test_accuracy": accuracy(logits, test.labels),
+            "correct": int((logits.argmax(1).numpy() == test.labels).sum()),
+            "seen": len(test),
+            "train_minutes": sum(row["seconds"] for row in history.rows) / 60,
+        },
+        "published": asdict(PUBLISHED[recipe.network]) if recipe.network in PUBLISHED else None,
     }
 
 

@@ -45,9 +45,8 @@ def commit() -> str | None:
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", folder, *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
+        command = ["git", "-C", folder, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", ".") else "")
@@ -57,13 +56,8 @@ def commit() -> str | None:
 
 def session(device: torch.device) -> dict:
     """Return what can change a run's last digits: code, machine, device, threads, versions."""
-    return {
-        "commit": commit(),
-        "machine": machine(),
-        "device": str(device),
-        "threads": torch.get_num_threads(),
-        "versions": versions(),
-    }
+    where = {"commit": commit(), "machine": machine(), "device": str(device)}
+    return where | {"threads": torch.get_num_threads(), "versions": versions()}
 
 
 def banner(data: str, seed: int, device: str = "auto") -> str:

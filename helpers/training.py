@@ -23,7 +23,7 @@ from helpers.engines.stepping import Stepper
 from helpers.errors import BadInput
 from helpers.evaluation import accuracy, cross_entropy, predict
 from helpers.loaders import TrainLoader
-from helpers.models import check_seed
+from helpers.models import check_seed, set_dropout
 from helpers.models.weights import save_weights
 from helpers.recipes import Recipe
 from helpers.runtime import pick_device, session
@@ -67,8 +67,7 @@ def fit(
     With `run_dir` the state is saved there after every epoch and every `save_every` seconds, and a stopped run goes on
     from there to the same end, bit for bit. Ctrl-C and SIGTERM then finish the step, save, and raise Interrupted.
     `on_step` is called with the run after every step, `on_epoch` with the history's new row after every epoch, each
-    before the state is saved. `workers` are processes that augment image by image; by default none on a CPU, which has
-    no core to spare.
+    before the state is saved. `workers` are processes that augment image by image; a CPU has no core to spare for them.
 
     Raises BadInput for an empty set, labels that are not 0 to 9, a missing device, a `run_dir` that cannot be written
     to, is in use or holds another run, and for a loss or gradient that is no longer finite.
@@ -189,11 +188,7 @@ class Run:
         self._start_epoch()
 
     def watch(self, loss: Tensor, gradient_norm: Tensor) -> None:
-        """Let no step be taken on a loss or gradient that is not finite.
-
-        A CPU, which need not wait for the numbers, stops at once. A GPU leaves that step and all after it out, and
-        stops before the next state is saved.
-        """
+        """Let no step be taken on a loss or gradient that is not finite; a GPU is asked later, since it would wait."""
         self.stepper.watch(self.step, loss, gradient_norm)
         if self.stepper.read_at_once:
             self.refuse_divergence()
@@ -267,13 +262,6 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     left = (1 - done) / (1 - recipe.warmup)
     fall = {"triangular": left, "cosine": (1 - math.cos(math.pi * min(left, 1.0))) / 2, "constant": 1.0}
     return recipe.peak_lr * min(rise, fall[recipe.schedule])
-
-
-def set_dropout(model: nn.Module, rate: float | None) -> None:
-    """Give every dropout layer, elementwise or of whole channels, this rate; None leaves them as they are."""
-    for layer in model.modules():
-        if isinstance(layer, (nn.Dropout, nn.Dropout2d)) and rate is not None:
-            layer.p = rate
 
 
 def epoch_line(row: dict, epochs: int) -> str:

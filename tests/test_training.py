@@ -13,7 +13,7 @@ from helpers.data import ImageSet
 from helpers.engines.stepping import Stepper
 from helpers.errors import BadInput, Interrupted
 from helpers.loaders import TrainLoader, steps_per_epoch
-from helpers.models import build
+from helpers.models import build, set_dropout
 from helpers.recipes import RECIPES, Optimizer, Schedule
 from helpers.training import (
     MEASURED,
@@ -21,7 +21,6 @@ from helpers.training import (
     fit,
     learning_rate,
     make_optimizer,
-    set_dropout,
     train_epoch,
     train_step,
 )

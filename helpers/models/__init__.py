@@ -15,7 +15,7 @@ from helpers.models.mobilenet_c40 import MobileNetC40
 from helpers.models.weights import has_weights, load_weights
 from helpers.models.wide_2m import Wide2m
 
-__all__ = ["MODELS", "AblationNet", "build", "check_seed", "has_weights", "load_trained", "seeded"]
+__all__ = ["MODELS", "AblationNet", "build", "check_seed", "has_weights", "load_trained", "seeded", "set_dropout"]
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "mobilenet_c40": MobileNetC40,
@@ -48,6 +48,13 @@ def seeded(factory: Callable[..., nn.Module], seed: int = 0, **changes) -> nn.Mo
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return factory(**changes)
+
+
+def set_dropout(model: nn.Module, rate: float | None) -> None:
+    """Give every dropout layer, elementwise or of whole channels, this rate; None leaves them as they are."""
+    for layer in model.modules():
+        if isinstance(layer, (nn.Dropout, nn.Dropout2d)) and rate is not None:
+            layer.p = rate
 
 
 def load_trained(run_dir: str | Path) -> tuple[nn.Module, dict]:

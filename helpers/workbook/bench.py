@@ -27,13 +27,13 @@ from helpers.engines.fast import keep_freed_memory, peak_memory
 from helpers.engines.run_directory import RunDirectory
 from helpers.errors import BadInput, nearest
 from helpers.loaders import TrainLoader
-from helpers.models import MODELS, build
+from helpers.models import MODELS, build, set_dropout
 from helpers.models.blocks import Dropout
 from helpers.recipes import RECIPES
 from helpers.results import write_result
 from helpers.runtime import commit, machine, pick_device, versions
 from helpers.summary import multiply_adds
-from helpers.training import Run, make_optimizer, set_dropout, train_step
+from helpers.training import Run, make_optimizer, train_step
 
 WARM_UP = 2  # steps not counted: the first ones meet cold caches
 EPOCH = 50_000  # images
@@ -65,9 +65,9 @@ def bench(
     path = Path(out or f"runs/bench-{time.strftime('%Y%m%d-%H%M%S')}.json")
     if path.is_dir():
         raise BadInput(f"{path} is a folder: give --out a file's name.")
-    record = {"machine": machine(), "instruction_sets": instruction_sets(), "versions": versions(), "commit": commit()}
+    record = {"machine": machine(), "versions": versions(), "commit": commit()}
     record |= {"threads": torch.get_num_threads(), "batch_sizes": batch_sizes, "steps": steps}
-    print(f"{record['machine']}: {', '.join(record['instruction_sets'])}")
+    print(record["machine"])
     record["measured"] = _measure_networks(batch_sizes, repeats, steps, measure)
     memory = measure(measure_augmentation_memory)
     record["engines"] = {"pipelines": measure(time_augmentation), "extra_memory_batches": memory}
@@ -120,16 +120,6 @@ def _row(name: str, batch_size: int, measured: dict[str, list[dict]]) -> dict[st
         "saving": f"{ours.save_seconds.median() / min(SAVE_EVERY, epoch):.2%}",
         "step of 512": f"{measured['memory'][0]['peak_mb']} MB",
     }
-
-
-def instruction_sets() -> list[str]:
-    """Return what decides how fast this CPU multiplies: the set that torch uses, and those for half precision."""
-    cpuinfo = Path("/proc/cpuinfo")  # on Linux
-    flags = cpuinfo.read_text().split() if cpuinfo.exists() else []
-    return [torch.backends.cpu.get_cpu_capability(), *(name for name in ("avx512_bf16", "amx_bf16") if name in flags)]
-
-
-# --- the measurements -------------------------------------------------------------------------------------------------
 
 
 def time_plain_loop(network: str, batch_size: int, steps: int) -> dict[str, float]:

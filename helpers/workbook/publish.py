@@ -10,10 +10,9 @@ import nbformat
 from nbformat import NotebookNode
 
 from helpers.errors import BadInput
-from helpers.models import build
+from helpers.models import build, set_dropout
 from helpers.recipes import RECIPES
 from helpers.summary import fingerprint
-from helpers.training import set_dropout
 from helpers.workbook.parameters import ROOT, notebooks
 
 METADATA = {

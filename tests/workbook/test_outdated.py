@@ -4,10 +4,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from helpers.models import build
+from helpers.models import build, set_dropout
 from helpers.recipes import RECIPES
 from helpers.results import result, write_result
-from helpers.training import History, set_dropout
+from helpers.training import History
 from helpers.workbook.parameters import ROOT
 from helpers.workbook.publish import outdated
 
