@@ -23,11 +23,12 @@ def test_fingerprint_sees_a_layers_own_numbers_and_not_torchs_way_to_print_it():
             return "printed in another way"
 
     Reprinted.__name__ = "Conv2d"
-    usual = fingerprint(nn.Conv2d(4, 4, 3, padding=1))
-    assert fingerprint(Reprinted(4, 4, 3, padding=1)) == usual
-    others = [{"padding": 2, "dilation": 2}, {"padding": 1, "stride": 2}, {"padding": 0}, {"padding": "same"}]
-    others += [{"padding": 1, "padding_mode": "circular"}]
-    assert len({usual, *(fingerprint(nn.Conv2d(4, 4, 3, **other)) for other in others)}) == 6
+    own = {"padding": 1, "stride": 1, "dilation": 1, "groups": 1, "padding_mode": "zeros"}
+    others = {"padding": 2, "stride": 2, "dilation": 2, "groups": 2, "padding_mode": "circular"}
+    usual = fingerprint(nn.Conv2d(4, 4, 3, **own))
+    assert fingerprint(Reprinted(4, 4, 3, **own)) == usual
+    changed = [fingerprint(nn.Conv2d(4, 4, 3, **{**own, name: value})) for name, value in others.items()]
+    assert len({usual, *changed}) == 6
     assert fingerprint(nn.Dropout(0.1)) != fingerprint(nn.Dropout(0.2))
     assert fingerprint(nn.MaxPool2d(2)) != fingerprint(nn.AvgPool2d(2)) != fingerprint(nn.AvgPool2d(3))
 

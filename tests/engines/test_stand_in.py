@@ -29,5 +29,5 @@ def test_stand_in_is_too_hard_for_a_linear_classifier_and_not_for_the_network(st
 
     generator = torch.Generator().manual_seed(0)
     linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10))
-    assert accuracy_after(linear, steps=1000, peak=1e-3) < 60
+    assert accuracy_after(linear, steps=1000, peak=1e-3) < 30  # chance is 10
     assert accuracy_after(seeded(AblationNet), steps=200, peak=5e-3) > 80  # one epoch
