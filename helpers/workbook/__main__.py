@@ -1,7 +1,9 @@
-"""The command line, `workbook …`; a command imports its room when it is called, so that help comes at once."""
+"""The command line, `workbook …`."""
 
 import os
 import sys
+from importlib import import_module
+from types import ModuleType
 
 import click
 
@@ -11,24 +13,19 @@ DATA = "auto, cifar10, synthetic, or the folder of cifar-10-batches-py"
 
 
 class Workbook(click.Group):
-    """The group of all commands, which turns what a command returns or raises into the exit status."""
+    """The group of all commands; the exit status is 2 after bad input, 130 after Ctrl-C, 143 after SIGTERM."""
 
     def invoke(self, context: click.Context) -> None:
-        """Run a command; exit with its status, 2 after bad input, 130 after Ctrl-C, 143 after SIGTERM."""
         try:
             context.exit(super().invoke(context) or 0)
         except BadInput as error:
-            _exit(context, 2, f"workbook: {error}")
+            status, message = 2, f"workbook: {error}"
         except Interrupted as stopped:
-            _exit(context, 128 + stopped.signum, f"\nworkbook: {stopped}")
+            status, message = 128 + stopped.signum, f"\nworkbook: {stopped}"
         except KeyboardInterrupt:
-            told = "interrupted; what was not finished counts for nothing, run it again."
-            _exit(context, 130, f"\nworkbook: {told}")
-
-
-def _exit(context: click.Context, status: int, message: str) -> None:
-    click.echo(message, err=True)
-    context.exit(status)
+            status, message = 130, "\nworkbook: interrupted; what was not finished counts for nothing, run it again."
+        click.echo(message, err=True)
+        context.exit(status)
 
 
 class Spread(click.Command):
@@ -44,6 +41,11 @@ class Spread(click.Command):
                 words.append(option)
             words.append(word)
         return super().parse_args(context, words)
+
+
+def room(name: str) -> ModuleType:
+    """Return this module of helpers/workbook, imported when a command is called, so that help comes at once."""
+    return import_module(f"helpers.workbook.{name}")
 
 
 @click.group(cls=Workbook, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -62,34 +64,26 @@ def main() -> None:
 @click.option("--out", help="a new folder instead of runs/<time>-<profile>, or an earlier run's to go on")
 def run(**options) -> None:
     """Execute the notebooks into runs/."""
-    from helpers.workbook import running
-
-    running.run(**options)
+    room("running").run(**options)
 
 
 @main.command()
 def verify() -> int:
     """Run the notebooks twice, quickly, and compare the outputs."""
-    from helpers.workbook import running
-
-    return running.verify()
+    return room("running").verify()
 
 
 @main.command()
 @click.argument("run", required=False)
 def render(run: str | None) -> None:
     """Take outputs and results from RUN, or from the newest full run."""
-    from helpers.workbook import publish
-
-    publish.render(run)
+    room("publish").render(run)
 
 
 @main.command()
 def readme() -> None:
     """Write the README's table of results from notebooks/results/."""
-    from helpers.workbook import publish
-
-    publish.readme()
+    room("publish").readme()
 
 
 @main.command()
@@ -103,9 +97,7 @@ def check(**options) -> int:
     MODULE:FACTORY is such as my_network.py:Net, or a network's name here, such as dilated_193k. The status is 1 when
     a constraint is not met.
     """
-    from helpers.workbook import students
-
-    return students.check(**options)
+    return room("students").check(**options)
 
 
 @main.command()
@@ -123,9 +115,7 @@ def train(**options) -> None:
 
     RECIPE is its name, such as mobilenet_c40. After the last epoch the network is measured on the test set.
     """
-    from helpers.workbook import trainings
-
-    trainings.train(**options)
+    room("trainings").train(**options)
 
 
 @main.command()
@@ -133,9 +123,7 @@ def train(**options) -> None:
 @click.option("--data", default="auto", help=DATA)
 def evaluate(**options) -> None:
     """Measure the finished run in RUN_DIR on the test set, by class."""
-    from helpers.workbook import trainings
-
-    trainings.evaluate(**options)
+    room("trainings").evaluate(**options)
 
 
 @main.command()
@@ -143,9 +131,7 @@ def evaluate(**options) -> None:
 @click.argument("paths", metavar="IMAGE...", nargs=-1, required=True)
 def predict(run_dir: str, paths: tuple[str, ...]) -> None:
     """Say what the finished run in RUN_DIR sees in JPEG or PNG files."""
-    from helpers.workbook import trainings
-
-    trainings.predict_files(run_dir, list(paths))
+    room("trainings").predict_files(run_dir, list(paths))
 
 
 @main.command()
@@ -156,9 +142,7 @@ def predict(run_dir: str, paths: tuple[str, ...]) -> None:
 @click.option("--out", help="JSON file instead of runs/bench-<time>.json")
 def bench(networks: tuple[str, ...], **options) -> None:
     """Time this loop against the plain one, for the networks or all."""
-    from helpers.workbook import bench as timing
-
-    timing.bench(list(networks), **options)
+    room("bench").bench(list(networks), **options)
 
 
 if __name__ == "__main__":

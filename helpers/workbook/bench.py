@@ -36,9 +36,7 @@ from helpers.summary import multiply_adds
 from helpers.training import Run, make_optimizer, train_step
 
 WARM_UP = 2  # steps not counted: the first ones meet cold caches
-EPOCH = 50_000  # images
-SAVE_EVERY = 60.0  # seconds, as fit does
-ROW = "{:16}{:<7}{:22}{:22}{:7}{:12}{:11}{:9}{:8}{}"
+ROW = "{:16}{:<7}{:22}{:22}{:7}{:12}{:11}{:9}{:8}{}".format  # of the table that is printed
 
 
 def run_in_own_process(function: Callable, *arguments) -> object:
@@ -59,16 +57,19 @@ def bench(
     Every network, by default all, is trained by its recipe, in batches of its size unless another is given.
     `measure` calls a function with arguments. Raises BadInput for an unknown network and for counts below one.
     """
-    batch_sizes = _batch_sizes(networks or list(MODELS), batch_size)
-    if repeats < 1 or steps < 1 or min(batch_sizes.values()) < 2:
+    for name in networks:
+        if name not in MODELS:
+            raise BadInput(f"There is no network {name!r}. {nearest(name, MODELS)}")
+    sizes = {name: RECIPES[name].batch_size if batch_size is None else batch_size for name in networks or MODELS}
+    if repeats < 1 or steps < 1 or min(sizes.values()) < 2:
         raise BadInput("Repeats and steps must be at least 1, and a batch at least 2 images.")
     path = Path(out or f"runs/bench-{time.strftime('%Y%m%d-%H%M%S')}.json")
     if path.is_dir():
         raise BadInput(f"{path} is a folder: give --out a file's name.")
     record = {"machine": machine(), "versions": versions(), "commit": commit()}
-    record |= {"threads": torch.get_num_threads(), "batch_sizes": batch_sizes, "steps": steps}
+    record |= {"threads": torch.get_num_threads(), "batch_sizes": sizes, "steps": steps}
     print(record["machine"])
-    record["measured"] = _measure_networks(batch_sizes, repeats, steps, measure)
+    record["measured"] = _measure_networks(sizes, repeats, steps, measure)
     memory = measure(measure_augmentation_memory)
     record["engines"] = {"pipelines": measure(time_augmentation), "extra_memory_batches": memory}
     print("\nAugmentation on one core, images a second:")
@@ -77,13 +78,6 @@ def bench(
     write_result(path, record)
     print(f"\n{path}")
     return path
-
-
-def _batch_sizes(networks: list[str], batch_size: int | None) -> dict[str, int]:
-    for name in networks:
-        if name not in MODELS:
-            raise BadInput(f"There is no network {name!r}. {nearest(name, MODELS)}")
-    return {name: RECIPES[name].batch_size if batch_size is None else batch_size for name in networks}
 
 
 def _measure_networks(batch_sizes: dict[str, int], repeats: int, steps: int, measure: Callable) -> dict[str, dict]:
@@ -97,8 +91,8 @@ def _measure_networks(batch_sizes: dict[str, int], repeats: int, steps: int, mea
         measured["memory"].append(measure(measure_step_memory, name))
         row = _row(name, batch_size, measured)
         if len(networks) == 1:
-            print(ROW.format(*row))
-        print(ROW.format(*row.values()))
+            print(ROW(*row))
+        print(ROW(*row.values()))
     return networks
 
 
@@ -107,7 +101,7 @@ def _row(name: str, batch_size: int, measured: dict[str, list[dict]]) -> dict[st
     ours = pd.DataFrame(measured["ours"])
     slow, fast = pd.DataFrame(measured["plain"]).images_per_second, ours.images_per_second
     operations = 3 * 2 * multiply_adds(build(name)) / 1e9  # forward, and two products of the same size backward
-    epoch = EPOCH / fast.median()  # seconds
+    epoch = 50_000 / fast.median()  # seconds for the training images of CIFAR-10
     return {
         "network": name,
         "batch": batch_size,
@@ -117,7 +111,7 @@ def _row(name: str, batch_size: int, measured: dict[str, list[dict]]) -> dict[st
         "s an epoch": f"{epoch:.0f}",
         "of matmul": f"{(operations * fast / ours.gflops).median():.0%}",
         "loading": f"{ours.loading.median():.1%}",
-        "saving": f"{ours.save_seconds.median() / min(SAVE_EVERY, epoch):.2%}",
+        "saving": f"{ours.save_seconds.median() / min(60, epoch):.2%}",  # fit saves every minute and every epoch
         "step of 512": f"{measured['memory'][0]['peak_mb']} MB",
     }
 
@@ -180,13 +174,10 @@ def time_augmentation(count: int = 4096, repeats: int = 7) -> dict[str, dict[str
 def _time_pipeline(compose: object, images: np.ndarray, repeats: int) -> dict[str, float]:
     pipeline, few = batched(compose), images[: len(images) // 4]
     batches = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().split(512)
-    slow, fast = [], []
-    for _ in range(1 + repeats):
-        seconds = timeit(lambda: [compose(image=image)["image"] for image in few], number=1)
-        slow.append(len(few) / seconds)
-        seconds = timeit(lambda: [pipeline(b, seed=0, epoch=0, index=np.arange(len(b))) for b in batches], number=1)
-        fast.append(len(images) / seconds)
-    per_image, in_batches = median(slow[1:]), median(fast[1:])  # the first meet cold caches
+    timings = {"number": 1, "repeat": 1 + repeats}  # the first meets cold caches
+    slow = repeat(lambda: [compose(image=image)["image"] for image in few], **timings)[1:]
+    fast = repeat(lambda: [pipeline(b, seed=0, epoch=0, index=np.arange(len(b))) for b in batches], **timings)[1:]
+    per_image, in_batches = len(few) / median(slow), len(images) / median(fast)
     return {"per_image": per_image, "batched": in_batches, "ratio": in_batches / per_image}
 
 

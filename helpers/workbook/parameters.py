@@ -92,19 +92,14 @@ def settings(
     given += [(stem, "DATA", data) for stem in own if data is not None and "DATA" in own[stem]]
     given += [parse_change(text) for text in changes]
     for stem, key, value in given:
-        refuse_mismatch(stem, key, value, own[stem])
+        if key not in own[stem]:
+            raise BadInput(f"{stem} has no parameter {key!r}. {nearest(key, own[stem])}")
+        default = own[stem][key]
+        if not _alike(value, default):
+            raise BadInput(f"{key} of {stem} is {value!r}; it must be {KINDS[type(default)]}, such as {default!r}.")
         wanted[stem][key] = value
     chosen = sorted({notebook_named(entry) for entry in only}) or list(wanted)
     return {stem: wanted[stem] for stem in chosen}
-
-
-def refuse_mismatch(stem: str, key: str, value: Value, own: dict[str, Value]) -> None:
-    """Refuse a parameter that the notebook lacks, or a value of another kind than the notebook's own."""
-    if key not in own:
-        raise BadInput(f"{stem} has no parameter {key!r}. {nearest(key, own)}")
-    if not _alike(value, own[key]):
-        kind = KINDS[type(own[key])]
-        raise BadInput(f"{key} of {stem} is {value!r}; it must be {kind}, such as {own[key]!r}.")
 
 
 def _alike(value: Value, own: Value) -> bool:

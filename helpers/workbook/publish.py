@@ -3,16 +3,12 @@
 import json
 import re
 import shutil
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
 from helpers.errors import BadInput
-from helpers.models import build, set_dropout
-from helpers.recipes import RECIPES
-from helpers.summary import fingerprint
 from helpers.workbook.parameters import ROOT, notebooks
 
 METADATA = {
@@ -21,9 +17,6 @@ METADATA = {
 }
 # Two or more names after slashes, or a drive's letter, at a word's start: no URL, no ratio, no HTML tag.
 ABSOLUTE_PATH = re.compile(r"""(?:^|[\s'"(=\[])((?:/[\w.+-]+){2,}|[A-Za-z]:\\\w+)""", re.MULTILINE)
-
-
-# --- render -------------------------------------------------------------------------------------------------
 
 
 def render(run: str | Path | None = None) -> None:
@@ -98,9 +91,6 @@ def output_problems(cell: NotebookNode) -> list[str]:
     return problems
 
 
-# --- readme -------------------------------------------------------------------------------------------------
-
-
 def readme() -> None:
     """Write the README's table of results."""
     path = ROOT / "README.md"
@@ -138,34 +128,8 @@ def _format_row(record: dict) -> str:
     theirs = "–"
     if published and published["accuracy"]:
         theirs = f"{published['accuracy']:.2f} % ({published['epochs']} epochs)"
-    cells = [
-        record["network"],
-        f"{record['parameters']:,}",
-        record["receptive_field"],
-        theirs,
-        f"{final['test_accuracy']:.2f} %",
-        len(record["epochs"]),
-        f"{record['train_images']:,}",
-        f"{final['train_minutes']:.0f}",
-        record["seed"],
-    ]
-    return f"| {' | '.join(map(str, cells))} |"
-
-
-def outdated(record: dict) -> str | None:
-    """Return why a record no longer belongs to the recipe or the network of its name; None if it does."""
-    recipe, changes = RECIPES.get(record["recipe"]), record.get("changes")
-    if recipe is None or changes is None:
-        return f"there is no recipe {record['recipe']!r}, or the record does not say how its own differed"
-    if unknown := set(changes) - set(asdict(recipe)):
-        return f"recipes have no {', '.join(sorted(unknown))} any more"
-    recipe = replace(recipe, **{name: tuple(v) if isinstance(v, list) else v for name, v in changes.items()})
-    values = json.loads(json.dumps(asdict(recipe)))
-    defaults_changed = any(record["recipe_values"].get(name, value) != value for name, value in values.items())
-    if recipe.hash() != record["recipe_hash"] or defaults_changed:  # the hash leaves out what is at its default
-        return f"the recipe {record['recipe']!r} has changed since"
-    model = build(record["network"])
-    set_dropout(model, recipe.dropout)
-    if fingerprint(model) != record["architecture"]:
-        return f"the network {record['network']!r} has changed since"
-    return None
+    return (
+        f"| {record['network']} | {record['parameters']:,} | {record['receptive_field']} | {theirs} "
+        f"| {final['test_accuracy']:.2f} % | {len(record['epochs'])} | {record['train_images']:,} "
+        f"| {final['train_minutes']:.0f} | {record['seed']} |"
+    )

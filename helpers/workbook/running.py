@@ -33,12 +33,6 @@ KERNEL_LOG = "kernels.log"  # what kernels write to their terminal, such as why 
 CELL_TIMEOUT = 1200  # seconds after which nbval gives a cell up
 ROW = "{:<32} {:>8}  {}".format  # of the table that a run prints
 
-KERNEL_ENVIRONMENT = {
-    "TQDM_DISABLE": "1",  # no bar is frozen into an output; tqdm reads this when it is imported
-    "NO_ALBUMENTATIONS_UPDATE": "1",  # its import would ask the network for a newer version
-    "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # figures into the notebook, whatever CI sets
-}
-
 # nbconvert's own page without the scripts that it fetches from the internet; the notebooks need none of them.
 PAGE = """{% extends 'lab/index.html.j2' %}
 {% block html_head_js %}{% endblock %}
@@ -50,8 +44,11 @@ PAGE = """{% extends 'lab/index.html.j2' %}
 
 def kernel_environment() -> dict[str, str]:
     """Return the caller's environment with what kernels need beside it."""
-    environment = os.environ | KERNEL_ENVIRONMENT
+    environment = os.environ.copy()
     environment.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does, and why is said there
+    environment["TQDM_DISABLE"] = "1"  # no bar is frozen into an output; tqdm reads this when it is imported
+    environment["NO_ALBUMENTATIONS_UPDATE"] = "1"  # its import would ask the network for a newer version
+    environment["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # figures inline, whatever CI sets
     return environment
 
 
@@ -162,10 +159,9 @@ def _execute(source: Path, values: dict[str, Value], folder: Path) -> NotebookNo
 
 def _failure(stem: str, error: PapermillExecutionError) -> str:
     """Return the failing cell's source and error: bad input's sentence, or the traceback without colours."""
-    bad_input = error.ename == BadInput.__name__
-    told = error.evalue if bad_input else strip_color("\n".join(error.traceback))
+    message = error.evalue if error.ename == BadInput.__name__ else strip_color("\n".join(error.traceback))
     source = textwrap.indent(error.source, "    ")
-    return f"\n{stem} failed in cell [{error.exec_count}]:\n\n{source}\n\n{told}"
+    return f"\n{stem} failed in cell [{error.exec_count}]:\n\n{source}\n\n{message}"
 
 
 def headline(notebook: NotebookNode) -> str:

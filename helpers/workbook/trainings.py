@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from helpers.data import ImageSet, load_cifar10, train_val_split
+from helpers.data import load_cifar10, train_val_split
 from helpers.errors import BadInput
 from helpers.evaluation import accuracy, class_accuracy, predict
 from helpers.models import build, load_trained
@@ -43,7 +43,9 @@ def train(
     folder = Path(run_dir or f"runs/{name}-seed{seed}")
     images = load_cifar10(data)
     print(banner(images.describe(), seed, device))
-    images, val = _split(images, holdout)
+    if not 0 <= holdout < len(images) or holdout % 10:
+        raise BadInput(f"The hold-out is {holdout}; give a multiple of ten from 0 to {len(images) - 10:,}.")
+    images, val = train_val_split(images, holdout / len(images)) if holdout else (images, None)
     model = build(recipe.network, seed)
     on_epoch = partial(write_events, folder) if tensorboard else None
     history = fit(
@@ -56,13 +58,6 @@ def train(
     reached = f"{accuracy(logits, test.labels):.2f} % of {len(test):,} {test.source} test images"
     print(f"{name}: {reached} after {recipe.epochs} epochs; {path}")
     return path
-
-
-def _split(images: ImageSet, holdout: int) -> tuple[ImageSet, ImageSet | None]:
-    """Return the images to train on, and those held out, if any."""
-    if not 0 <= holdout < len(images) or holdout % 10:
-        raise BadInput(f"The hold-out is {holdout}; give a multiple of ten from 0 to {len(images) - 10:,}.")
-    return train_val_split(images, holdout / len(images)) if holdout else (images, None)
 
 
 def write_events(folder: Path, row: dict) -> None:
@@ -94,9 +89,8 @@ def predict_files(run_dir: str | Path, paths: list[str]) -> pd.DataFrame:
     images = np.stack([read_image(path) for path in paths])
     logits = predict(model, images, mean=trained["config"]["mean"], std=trained["config"]["std"])
     confidence, place = logits.softmax(1).max(1)
-    table = pd.DataFrame(
-        {"image": paths, "class": [trained["classes"][i] for i in place], "confidence": confidence.numpy()}
-    )
+    classes = [trained["classes"][i] for i in place]
+    table = pd.DataFrame({"image": paths, "class": classes, "confidence": confidence.numpy()})
     print(table.to_string(index=False, formatters={"confidence": "{:.3f}".format}))
     return table
 

@@ -1,5 +1,7 @@
+"""That the published results belong to the recipes and networks of today."""
+
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -7,12 +9,31 @@ import torch
 from helpers.models import build, set_dropout
 from helpers.recipes import RECIPES
 from helpers.results import result, write_result
+from helpers.summary import fingerprint
 from helpers.training import History
 from helpers.workbook.parameters import ROOT
-from helpers.workbook.publish import outdated
 
 RECIPE = replace(RECIPES["dilated_193k"], epochs=2, mean=(0.5, 0.5, 0.5))
 SESSION = {"commit": "a", "machine": "toy", "device": "cpu", "threads": 1, "versions": {"torch": "2"}}
+
+
+def outdated(record: dict) -> str | None:
+    """Return why a record no longer belongs to the recipe or the network of its name; None if it does."""
+    recipe, changes = RECIPES.get(record["recipe"]), record.get("changes")
+    if recipe is None or changes is None:
+        return f"there is no recipe {record['recipe']!r}, or the record does not say how its own differed"
+    if unknown := set(changes) - set(asdict(recipe)):
+        return f"recipes have no {', '.join(sorted(unknown))} any more"
+    recipe = replace(recipe, **{name: tuple(v) if isinstance(v, list) else v for name, v in changes.items()})
+    values = json.loads(json.dumps(asdict(recipe)))
+    defaults_changed = any(record["recipe_values"].get(name, value) != value for name, value in values.items())
+    if recipe.hash() != record["recipe_hash"] or defaults_changed:  # the hash leaves out what is at its default
+        return f"the recipe {record['recipe']!r} has changed since"
+    model = build(record["network"])
+    set_dropout(model, recipe.dropout)
+    if fingerprint(model) != record["architecture"]:
+        return f"the network {record['network']!r} has changed since"
+    return None
 
 
 @pytest.fixture
