@@ -20,8 +20,6 @@ Size = tuple[int, int]  # height, width
 Parameters = dict[str, np.ndarray]  # an entry per image
 Condition = tuple[int, float, float]  # the random number of this stream lies from `low` to below `high`
 
-_PARAMETERS = 1 << 20  # streams of random numbers below it decide which transforms fire, those above how
-
 
 @dataclass(frozen=True)
 class Step:
@@ -75,14 +73,13 @@ class BatchedPipeline:
                 u = _uniform(keys, stream, 1)[:, 0]
                 fires &= (low <= u) & (u < high)
             rows = np.flatnonzero(fires)
-            u = _uniform(keys[rows], _PARAMETERS + number, step.uniforms)
+            u = _uniform(keys[rows], (1 << 20) + number, step.uniforms)  # the streams below say which ones fire
             drawn.append(Drawn(step, rows, step.draw(u)))
         return drawn
 
-    def apply(self, images: Tensor, drawn: list[Drawn]) -> Tensor:
+    def apply(self, given: Tensor, drawn: list[Drawn]) -> Tensor:
         """Return the images after what was drawn, in memory of their own."""
-        given = images
-        images = images.contiguous()
+        images = given.contiguous()
         for part in drawn:
             if len(part.rows) == len(images):
                 images = part.step.apply(images, **part.parameters).contiguous()
@@ -217,9 +214,6 @@ def _affine(transform: object, size: Size) -> Step:
         raise BadInput(f"{_name(transform)} with border_mode={transform.border_mode} is not supported in batches.")
     mode, fill = modes[transform.border_mode], _colour(transform.fill)
 
-    def draw(u: np.ndarray) -> Parameters:
-        return {"matrix": _matrices(transform, u, size)}
-
     def apply(images: Tensor, matrix: np.ndarray) -> Tensor:
         grid = _sampling_grid(torch.from_numpy(np.linalg.inv(matrix)).to(images.device, torch.float32), size)
         if mode == "zeros":  # the fill becomes the zero that lies outside
@@ -229,7 +223,7 @@ def _affine(transform: object, size: Size) -> Step:
             warped = F.grid_sample(images.float(), grid, "bilinear", mode, align_corners=True)
         return warped if images.is_floating_point() else warped.round_().to(images.dtype)
 
-    return Step(apply, 7, draw)
+    return Step(apply, 7, lambda u: {"matrix": _matrices(transform, u, size)})
 
 
 def _sampling_grid(back: Tensor, size: Size) -> Tensor:
@@ -238,17 +232,15 @@ def _sampling_grid(back: Tensor, size: Size) -> Tensor:
     x, y = torch.arange(width, device=back.device), torch.arange(height, device=back.device)[:, None]
     unit = torch.tensor([2 / (width - 1), 2 / (height - 1)], device=back.device).view(2, 1, 1, 1)
     a, b, c = (unit * back[:, :2, :, None, None]).unbind(2)
-    grid = a * x + (b * y + (c - 1))  # (N, 2, H, W), so that lines are written at once
-    return grid.permute(0, 2, 3, 1)
+    return (a * x + (b * y + (c - 1))).permute(0, 2, 3, 1)  # made as (N, 2, H, W): lines are written at once
 
 
 def _matrices(transform: object, u: np.ndarray, size: Size) -> np.ndarray:
     """Return (N, 3, 3): scale, rotate, shear and shift about the centre, as albumentations composes them."""
     height, width = size
     shift_x, shift_y = _shifts(transform, u[:, 0], "x", width), _shifts(transform, u[:, 1], "y", height)
-    scale_x, scale_y = (_between(u[:, 2 + k], transform.scale[axis]) for k, axis in enumerate("xy"))
-    if transform.keep_ratio:
-        scale_y = scale_x
+    scale_x = _between(u[:, 2], transform.scale["x"])
+    scale_y = scale_x if transform.keep_ratio else _between(u[:, 3], transform.scale["y"])
     angle = np.deg2rad(_between(u[:, 4], transform.rotate))
     shear_x, shear_y = (np.deg2rad(_between(u[:, 5 + k], transform.shear[axis])) for k, axis in enumerate("xy"))
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
@@ -264,8 +256,7 @@ def _shifts(transform: object, u: np.ndarray, axis: str, side: int) -> np.ndarra
     """Return shifts along an axis in whole pixels, to which albumentations cuts shares of the side."""
     if transform.translate_px is None:
         return np.trunc(_between(u, transform.translate_percent[axis]) * side)
-    low, high = transform.translate_px[axis]
-    return _integer(u, int(low), int(high))
+    return _integer(u, *map(int, transform.translate_px[axis]))
 
 
 def _matrix(*entries: float | np.ndarray) -> np.ndarray:
@@ -345,25 +336,19 @@ def _cover(holes: Tensor, size: Size) -> Tensor:
 
 
 def _shift_colours(transform: object, size: Size) -> Step:
-    limits = np.array(transform.noise_params["ranges"]).T
-
-    def draw(u: np.ndarray) -> Parameters:
-        return {"shift": _between(u, limits)}  # shares of the range of values
+    limits = np.array(transform.noise_params["ranges"]).T  # shares of the range of values
 
     def apply(images: Tensor, shift: np.ndarray) -> Tensor:
         white = 1 if images.is_floating_point() else 255
         levels = (white * shift).astype(np.float32 if white == 1 else np.int16)  # cut to whole grey levels
         return (images + torch.from_numpy(levels).to(images.device)[:, :, None, None]).clamp_(0, white).to(images.dtype)
 
-    return Step(apply, 3, draw)
+    return Step(apply, 3, lambda u: {"shift": _between(u, limits)})
 
 
 def _light(transform: object, size: Size) -> Step:
     _only(transform, brightness_by_max=True, ensure_safe_range=False)
-
-    def draw(u: np.ndarray) -> Parameters:
-        contrast, brightness = transform.contrast_limit, transform.brightness_limit
-        return {"alpha": 1 + _between(u[:, 0], contrast), "beta": _between(u[:, 1], brightness)}
+    contrast, brightness = transform.contrast_limit, transform.brightness_limit
 
     def apply(images: Tensor, alpha: np.ndarray, beta: np.ndarray) -> Tensor:
         white = 1 if images.is_floating_point() else 255
@@ -371,7 +356,7 @@ def _light(transform: object, size: Size) -> Step:
         alpha, beta = torch.from_numpy(factors).to(images.device, torch.float32)
         return (images.float() * alpha).add_(beta).clamp_(0, white).to(images.dtype)
 
-    return Step(apply, 2, draw)
+    return Step(apply, 2, lambda u: {"alpha": 1 + _between(u[:, 0], contrast), "beta": _between(u[:, 1], brightness)})
 
 
 def _grey(transform: object, size: Size) -> Step:
@@ -380,8 +365,7 @@ def _grey(transform: object, size: Size) -> Step:
     def apply(images: Tensor) -> Tensor:
         weights = torch.tensor([0.299, 0.587, 0.114], device=images.device).view(1, 3, 1, 1)
         grey = (images.float() * weights).sum(1, keepdim=True)
-        grey = grey if images.is_floating_point() else grey.round_().to(images.dtype)
-        return grey.expand_as(images)
+        return (grey if images.is_floating_point() else grey.round_()).to(images.dtype).expand_as(images)
 
     return Step(apply)
 

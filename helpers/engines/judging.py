@@ -31,22 +31,14 @@ def refuse_other_than_ten_logits(model: nn.Module) -> None:
 def refuse_unregistered(model: nn.Module, table: pd.DataFrame) -> None:
     """Raise BadInput where the network uses layers that it does not know as its own, as those of a plain list."""
     used, registered = table.params.sum(), sum(parameter.numel() for parameter in model.parameters())
-    if used > registered and (name := _plain_container(model)):
-        raise BadInput(
-            f"The layers use {used:,} weights, but the network has registered only {registered:,} parameters: "
-            f"keep {name!r} in nn.ModuleList, not in a list."
-        )
-
-
-def _plain_container(model: nn.Module) -> str | None:
-    """Return the name of a list, tuple or dict of layers that are not registered."""
     known = set(model.modules())
-    for module in known:
-        for name, value in vars(module).items():
-            inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-            if any(isinstance(part, nn.Module) and part not in known for part in inside):
-                return name
-    return None
+    for name, value in (attribute for module in known for attribute in vars(module).items()):
+        inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+        if used > registered and any(isinstance(part, nn.Module) and part not in known for part in inside):
+            raise BadInput(
+                f"The layers use {used:,} weights, but the network has registered only {registered:,} parameters: "
+                f"keep {name!r} in nn.ModuleList, not in a list."
+            )
 
 
 def as_percent(accuracy: object) -> float:
@@ -101,10 +93,9 @@ def walk_to_pooling(table: pd.DataFrame) -> tuple[int, set[str], set[str]]:
     for row in table.itertuples():
         depth, layers, ends = _longest(walks, row.inputs)
         single = row.kernel == 1 and row.output[1:] == (1, 1)
-        if row.kind == "global pool" and (ends or not single):  # single where convolutions have shrunk the map to it
-            depth, layers, ends = 0, set(), set()
-        elif not single:
-            depth, layers, ends = 0, set(), {row.layer}
+        pooling = row.kind == "global pool" and (ends or not single)  # single once convolutions have shrunk the map
+        if pooling or not single:
+            depth, layers, ends = 0, set(), set() if pooling else {row.layer}
         elif row.kind in ("Linear", "Conv2d"):
             depth, layers = depth + 1, layers | {row.layer}
         walks[row.Index] = depth, layers, ends
@@ -187,8 +178,7 @@ def hole_problems(hole: object, earlier: list, mean: Sequence[float], side: int)
     if max(counts) > 1:
         problems.append(f"{min(counts)} to {max(counts)} holes")
     if (sides != side).any():
-        ranges = np.transpose([sides.min(0), sides.max(0)])
-        problems.append("{} to {} by {} to {} pixels".format(*ranges.ravel()))
+        problems.append("{} to {} by {} to {} pixels".format(*np.ravel([sides.min(0), sides.max(0)], "F")))
     return problems + _fill_problems(hole.fill, cut[cut > -np.inf].reshape(-1, 3), earlier, mean)
 
 

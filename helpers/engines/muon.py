@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's coefficients: singular values end near 1, fast
-
 
 class Muon(torch.optim.Optimizer):
     """SGD with Nesterov momentum; in groups with `orthogonal=True` a step moves all directions of a weight alike.
@@ -39,7 +37,7 @@ def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
 
     The iteration is Jordan's (2024), after Newton and Schulz; it needs products of matrices only.
     """
-    a, b, c = NEWTON_SCHULZ
+    a, b, c = 3.4445, -4.7750, 2.0315  # Jordan's coefficients: singular values end near 1, fast
     rows, columns = matrix.shape
     x = matrix / (matrix.norm() + 1e-7)
     x = x.T if rows > columns else x

@@ -90,10 +90,9 @@ class _Summing(TorchFunctionMode):
         if func in (F.max_pool2d, torch.max_pool2d):
             return _sum_pool(*args, **(kwargs or {}))
         result = func(*args, **(kwargs or {}))
-        if func not in (F.adaptive_avg_pool2d, F.adaptive_max_pool2d, torch.mean, Tensor.mean):
-            return result
-        positions = result.ndim == 4 and max(result.shape[-2:]) > 1
-        return result if positions else result.detach()
+        summary = func in (F.adaptive_avg_pool2d, F.adaptive_max_pool2d, torch.mean, Tensor.mean)
+        whole = summary and (result.ndim != 4 or max(result.shape[-2:]) == 1)
+        return result.detach() if whole else result
 
 
 def _sum_pool(x: Tensor, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, **_) -> Tensor:

@@ -58,8 +58,7 @@ class Saver:
     """Saves a run's state when it is due, and then obeys a signal that came; without a folder it does nothing.
 
     A run has `step` and `steps` (taken, and in all), `within_epoch` (whether more steps come before its epoch's row),
-    `place()` in words, and as plain tensors and values all that it is between two steps: `state_dict()`,
-    `load_state_dict(state)`.
+    `place()` in words, and as plain tensors and values all it is between steps: `state_dict()`, `load_state_dict()`.
     """
 
     def __init__(self, run: object, folder: RunDirectory | None, session: dict, stop: Stop, every: float):
@@ -69,7 +68,9 @@ class Saver:
 
     def __call__(self, now: bool = False) -> None:
         """Save `now`, or if `every` seconds have passed or a signal has come; after a signal raise Interrupted."""
-        if self.folder is None or not (now or self._due()):
+        waited = self.stop.signum is not None or time.monotonic() - self.saved >= self.every
+        due = now or (waited and self.run.within_epoch)  # after an epoch's last step its row comes first
+        if self.folder is None or not due:
             return
         self.folder.save(self.run.state_dict(), self.run.step)
         self.saved = time.monotonic()
@@ -80,17 +81,12 @@ class Saver:
                 self.stop.signum,
             )
 
-    def _due(self) -> bool:
-        waited = self.stop.signum is not None or time.monotonic() - self.saved >= self.every
-        return waited and self.run.within_epoch  # after an epoch's last step its row comes first
-
 
 @contextmanager
 def resumable(
-    run: object, path: str | Path | None, config: dict, session: dict, *,
-    resume: bool, every: float, log: Callable[[str], None],
-) -> Iterator[Saver]:  # fmt: skip
-    """Go to the state that lies in the folder, and give what saves the next ones there.
+    run, path: str | Path | None, config: dict, session: dict, *, resume: bool, every: float, log: Callable[[str], None]
+) -> Iterator[Saver]:
+    """Go to the newest state in the folder, if one lies there, and give what saves the next ones there.
 
     `config` is what a run must agree on to be resumed, `session` what is noted of each time that it goes on: code,
     machine, versions. Without a path nothing is saved and signals act as ever.
@@ -99,23 +95,19 @@ def resumable(
         yield Saver(run, None, session, Stop(), every)
         return
     with RunDirectory(path, config, resume) as folder:
-        _go_on(run, folder, session, log)
+        state = folder.load(log)
+        if state is not None:
+            try:
+                run.load_state_dict(state)
+            except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+                raise BadInput(
+                    f"The state in {folder.path} is of another version of the workbook ({error!r}): "
+                    "finish the run with that one, or choose another folder."
+                ) from error
+            log(f"resumed after {run.place()}")
+            del state  # or it would lie in memory until the run's end
+        if run.step < run.steps:
+            for name in folder.add_session({"from_step": run.step, **session}):
+                log(f"going on with another {name}: the end may differ from an uninterrupted run's in its last digits")
         with Stop() as stop:
             yield Saver(run, folder, session, stop, every)
-
-
-def _go_on(run: object, folder: RunDirectory, session: dict, log: Callable[[str], None]) -> None:
-    """Load the newest state, if there is one, and note the session where steps are left."""
-    state = folder.load(log)
-    if state is not None:
-        try:
-            run.load_state_dict(state)
-        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-            raise BadInput(
-                f"The state in {folder.path} is of another version of the workbook ({error!r}): "
-                "finish the run with that one, or choose another folder."
-            ) from error
-        log(f"resumed after {run.place()}")
-    if run.step < run.steps:
-        for name in folder.add_session({"from_step": run.step, **session}):
-            log(f"going on with another {name}: the end may differ from an uninterrupted run's in its last digits")

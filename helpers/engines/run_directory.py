@@ -15,7 +15,6 @@ from helpers.errors import BadInput
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 ANEW = "start again (resume=False, on the command line --anew)"
-KEPT = 2  # the newest, and the one before in case the disk damages it
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -122,10 +121,9 @@ class RunDirectory:
         """Write the state, plain tensors and values, as the newest checkpoint; raises BadInput when the disk does."""
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        path = self.path / f"step-{step:09d}.pt"
         with refusing_disk(self.path):
-            write_atomically(path, buffer.getvalue())
-            for old in self.checkpoints()[KEPT:]:
+            write_atomically(self.path / f"step-{step:09d}.pt", buffer.getvalue())
+            for old in self.checkpoints()[2:]:  # the one before stays, in case the disk damages the newest
                 old.unlink()
 
     def load(self, log: Callable[[str], None]) -> dict | None:

@@ -19,9 +19,8 @@ def to_xlsx(table: pd.DataFrame, path: str | Path) -> None:
             book.sheets[title].column_dimensions["A"].width = 32
 
 
-# The columns A to I, then J to R.
-HEADER = ["layer", "kind", "inputs", "channels", "groups", "params", "kernel", "stride", "dilation"]
-HEADER += ["padding before", "padding after", "k_eff", "size", "jump", "first", "last", "rf", "start"]
+HEADER = ["layer", "kind", "inputs", "channels", "groups", "params", "kernel", "stride", "dilation"]  # A to I
+HEADER += ["padding before", "padding after", "k_eff", "size", "jump", "first", "last", "rf", "start"]  # J to R
 
 
 def _sheet(table: pd.DataFrame, axis: int) -> pd.DataFrame:

@@ -3,20 +3,18 @@
 import torch
 from torch import Tensor, nn
 
-GRADIENT_SCALE = 2.0**16  # float16's gradients at first; the scaler halves it until nothing overflows
-
 
 class Stepper:
     """Takes the steps of an optimiser, and remembers the first whose loss or gradient was not finite.
 
-    In float16 the loss is scaled up so that small gradients do not vanish; steps that overflow are left out, and the
-    scale is halved. With `read_at_once`, as on a CPU, the caller asks `diverged_at` before each step; on a GPU that
-    would wait for every step, and the step that is not finite and all after it leave the weights alone instead.
+    In float16 the loss is scaled up, by `scale` at first, so that small gradients do not vanish; a step that overflows
+    is left out and halves the scale. With `read_at_once`, as on a CPU, the caller asks `diverged_at` before each step;
+    on a GPU that would wait for every step: there a step that is not finite and all after it leave the weights alone.
     """
 
     def __init__(
         self, optimizer: torch.optim.Optimizer, device: torch.device, precision: torch.dtype | None = None, *,
-        scale: float = GRADIENT_SCALE, read_at_once: bool | None = None,
+        scale: float = 2.0**16, read_at_once: bool | None = None,
     ):  # fmt: skip
         self.optimizer, self.device, self.precision = optimizer, device, precision
         self.read_at_once = device.type == "cpu" if read_at_once is None else read_at_once
@@ -51,7 +49,6 @@ class Stepper:
         return step if step >= 0 else None
 
     def step(self) -> None:
-        """Let the optimiser move the weights."""
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
@@ -60,5 +57,4 @@ class Stepper:
         return self.scaler.state_dict()
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on with the scale of a saved state."""
         self.scaler.load_state_dict(state)

@@ -9,7 +9,7 @@ back), the moments of group and layer norm.
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -25,7 +25,6 @@ Pair = int | Sequence[int] | np.ndarray  # of the height and of the width, or of
 HEIGHT_WIDTH = (-2, -1)
 COLUMNS = ["layer", "kind", "kernel", "stride", "dilation", "padding", "groups"]
 COLUMNS += ["output", "params", "jump", "rf", "start", "inputs", "channels_in"]
-NO_WINDOW = {"kernel": 1, "stride": 1, "dilation": 1, "padding": 0, "groups": 1, "params": 0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,16 +48,6 @@ class Map:
         return self.unpooled or tuple(self.rf.tolist())
 
 
-class Window(NamedTuple):
-    """What a layer slides over a map; padding stands before and after it."""
-
-    kernel: Pair = 1
-    stride: Pair = 1
-    dilation: Pair = 1
-    before: Pair = 0
-    after: Pair = 0
-
-
 class Operation:
     """An operation that PyTorch has run on a map: its arguments by name, the first of them, and its first result."""
 
@@ -76,10 +65,8 @@ class Trace(TorchDispatchMode):
 
     def __init__(self, image: Tensor) -> None:
         super().__init__()
-        one, zero = np.ones(2, int), np.zeros(2, int)
-        self.image = image
-        self.maps = WeakTensorKeyDictionary()
-        self.maps[image] = Map(np.array(image.shape[-2:]), one, zero, zero)
+        pixels = Map(np.array(image.shape[-2:]), jump=np.ones(2, int), first=np.zeros(2, int), last=np.zeros(2, int))
+        self.image, self.maps = image, WeakTensorKeyDictionary({image: pixels})
         self.rows: list[dict] = []  # with the keys COLUMNS
         self.running: list[tuple[str, nn.Module]] = []
         self.counted: dict[int, Tensor] = {}  # parameters so far, by address; held, so that it stays theirs
@@ -120,11 +107,8 @@ class Trace(TorchDispatchMode):
         maps = [self.maps[tensor] for tensor in tensors_in((args, kwargs)) if tensor in self.maps]
         if maps and outputs:
             op = Operation(func, args, kwargs, outputs[0])
-            if op.name.startswith("new_") or op.name.endswith("_like"):
-                return
-            result = self.follow(op, maps)
-            for output in outputs:
-                self.maps[output] = result
+            if not op.name.startswith("new_") and not op.name.endswith("_like"):
+                self.maps.update(dict.fromkeys(outputs, self.follow(op, maps)))
 
     def follow(self, op: Operation, maps: list[Map]) -> Map:
         """Return the map that the result is, given the maps that the operation has read."""
@@ -133,7 +117,8 @@ class Trace(TorchDispatchMode):
             return self.connect(op, maps[0])
         if not positions and (op.name != "convolution" or op.out.ndim != 4):
             return self.merge(op, maps)
-        along_channels = op.name in ALONG_ONE_DIMENSION and _from_end(op.given["dim"], op.out.ndim) not in positions
+        ndim = op.out.ndim
+        along_channels = op.name in ALONG_ONE_DIMENSION and op.given["dim"] % ndim - ndim not in positions
         if op.pointwise or op.name in PASSING or along_channels:
             return self.pass_on(op, maps)
         handler, source = HANDLERS.get(op.name), maps[0]
@@ -155,7 +140,8 @@ class Trace(TorchDispatchMode):
         """Return the union of maps that meet; a single value spread over a map is a gate, and left out."""
         maps = [m for m in maps if m.dims] or maps
         maps = [m for m in maps if m.size.max() > 1] or maps
-        if any(m.dims != maps[0].dims or not _fits(m, op.out) for m in maps):
+        dims, sizes = {m.dims for m in maps}, {tuple(m.size.tolist()) for m in maps}
+        if len(dims) > 1 or dims == {HEIGHT_WIDTH} and sizes != {op.out.shape[-2:]}:
             self.refuse(op.name)
         jumps = sorted({tuple(m.jump.tolist()) for m in maps})
         if maps[0].dims and len(jumps) > 1:
@@ -164,14 +150,15 @@ class Trace(TorchDispatchMode):
                 f"{' and '.join(str(_plain_pair(jump)) for jump in jumps)}; give them the same product of strides."
             )
         widest = max(maps, key=Map.before_pooling)
-        jump = np.max([m.jump for m in maps], axis=0)
-        first, last = np.min([m.first for m in maps], axis=0), np.max([m.last for m in maps], axis=0)
+        jump, last = np.max([(m.jump, m.last) for m in maps], axis=0)
+        first = np.min([m.first for m in maps], axis=0)
         rows = tuple(sorted({row for m in maps for row in m.rows}))
         unpooled = widest.unpooled if all(m.unpooled for m in maps) else None
         return replace(widest, jump=jump, first=first, last=last, rows=rows, unpooled=unpooled)
 
-    def slide(self, kind: str, op: Operation, m: Map, window: Window, **counts: int) -> Map:
-        """Write the row of a sliding window; what ceil_mode adds counts as padding after."""
+    def slide(self, kind: str, op: Operation, m: Map, kernel=1, stride=1, dilation=1, before=0, after=0, **more) -> Map:
+        """Write the row of a window, each argument a Pair, over a padded map; what ceil_mode adds is padding after."""
+        window = kernel, stride, dilation, before, after
         kernel, stride, dilation, before, after = (np.broadcast_to(value, 2) for value in window)
         size, reach = np.array(op.out.shape[-2:]), dilation * (kernel - 1)
         after = np.maximum(after, (size - 1) * stride + reach + 1 - before - m.size)
@@ -180,7 +167,7 @@ class Trace(TorchDispatchMode):
         unpooled = m.unpooled if (kernel == 1).all() else None  # a window sees a map again
         moved = replace(m, size=size, jump=m.jump * stride, first=first, last=last, unpooled=unpooled)
         own = {"kernel": kernel, "stride": stride, "dilation": dilation, "padding": padding}
-        return self.write_row(kind, moved, tuple(op.out.shape[-3:]), op.x.shape[-3], **own, **counts)
+        return self.write_row(kind, moved, tuple(op.out.shape[-3:]), op.x.shape[-3], **own, **more)
 
     def pool(self, kind: str, op: Operation, m: Map) -> Map:
         """Write the row of a layer that sees its whole map."""
@@ -204,11 +191,13 @@ class Trace(TorchDispatchMode):
         return sum(tensor.numel() for tensor in new.values())
 
     def write_row(self, kind: str, m: Map, output: tuple, channels_in: int, **window: object) -> Map:
-        """Write the row of the layer that makes a map, with NO_WINDOW but for what is given; return the map."""
+        """Write the row of the layer that makes a map, without a window but for what is given; return the map."""
         path, module = self.running[-1]
-        call = "" if _is_layer(module) else kind.lower().replace(" ", "_")
-        row = {"layer": ".".join(filter(None, [path, call])), "kind": kind, "inputs": m.rows}
-        row.update(NO_WINDOW, output=output, channels_in=channels_in)
+        bases = [base for base in type(module).__mro__ if base.__module__.startswith("torch.nn.modules.")]
+        is_layer = len(bases) > 1 and not any(module.children())  # more than nn.Module itself
+        call = "" if is_layer else kind.lower().replace(" ", "_")
+        row = {"layer": ".".join(filter(None, [path, call])), "kind": kind, "inputs": m.rows, "output": output}
+        row.update(kernel=1, stride=1, dilation=1, padding=0, groups=1, params=0, channels_in=channels_in)
         row.update(window, jump=m.jump, rf=m.rf, start=(m.first + m.last) / 2)
         for name in ("kernel", "stride", "dilation", "jump", "rf", "start"):
             row[name] = _plain_pair(row[name])
@@ -233,16 +222,16 @@ def _convolve(trace: Trace, op: Operation, m: Map) -> Map:
         trace.refuse("transposed convolution")
     if op.out.ndim != 4 or not (m.dims or one_unit):
         trace.refuse(f"convolution to {tuple(op.out.shape[1:])}")
-    window = Window(weight.shape[2:], op.given["stride"], op.given["dilation"], padding, padding)
+    window = weight.shape[2:], op.given["stride"], op.given["dilation"], padding, padding
     params = trace.count_new(tensors_in([weight, op.given["bias"]]))
-    return trace.slide("Conv2d", op, m, window, groups=op.given["groups"], params=params)
+    return trace.slide("Conv2d", op, m, *window, groups=op.given["groups"], params=params)
 
 
 def _pool(trace: Trace, op: Operation, m: Map) -> Map:
     kernel, padding = op.given["kernel_size"], op.given["padding"]
-    window = Window(kernel, op.given["stride"] or kernel, op.given.get("dilation", 1), padding, padding)
+    window = kernel, op.given["stride"] or kernel, op.given.get("dilation", 1), padding, padding
     average = op.name == "avg_pool2d"
-    pooled = trace.slide("AvgPool2d" if average else "MaxPool2d", op, m, window)
+    pooled = trace.slide("AvgPool2d" if average else "MaxPool2d", op, m, *window)
     if average and pooled.size.max() == 1 and (np.subtract(kernel, padding) >= m.size).all():
         trace.covering.update(pooled.rows)
         return replace(pooled, unpooled=m.before_pooling())
@@ -256,13 +245,13 @@ def _pool_adaptively(trace: Trace, op: Operation, m: Map) -> Map:
     window, rest = np.divmod(m.size, op.out.shape[-2:])
     if rest.any():
         trace.refuse(f"{op.name} with windows of unequal size")
-    return trace.slide("AdaptiveAvgPool2d" if average else "AdaptiveMaxPool2d", op, m, Window(window, window))
+    return trace.slide("AdaptiveAvgPool2d" if average else "AdaptiveMaxPool2d", op, m, window, window)
 
 
 def _reduce(trace: Trace, op: Operation, m: Map) -> Map:
     dims = op.given.get("dim")
     dims = [dims] if isinstance(dims, int) else dims or range(op.x.ndim)
-    gone = {_from_end(dim, op.x.ndim) for dim in dims}
+    gone = {dim % op.x.ndim - op.x.ndim for dim in dims}  # counted from the end
     left = [dim for dim in m.dims if dim not in gone]
     if m.dims and not left:
         average = op.name in ("mean", "sum")
@@ -273,33 +262,31 @@ def _reduce(trace: Trace, op: Operation, m: Map) -> Map:
 
 def _pad(trace: Trace, op: Operation, m: Map) -> Map:
     sides = op.given["pad"] if op.name == "constant_pad_nd" else op.given["padding"]
-    left, right = sides[:2]
-    top, bottom = sides[2:4] if len(sides) > 2 else (0, 0)
+    (left, right), (top, bottom) = sides[:2], sides[2:4] or (0, 0)
     if left == right == top == bottom == 0:
         return m
-    return trace.slide("pad", op, m, Window(before=(top, left), after=(bottom, right)))
+    return trace.slide("pad", op, m, before=(top, left), after=(bottom, right))
 
 
 def _crop(trace: Trace, op: Operation, m: Map) -> Map:
-    dim = _from_end(op.given["dim"], op.x.ndim)
+    dim = op.given["dim"] % op.x.ndim - op.x.ndim  # counted from the end
     if dim not in HEIGHT_WIDTH or op.x.shape == op.out.shape:
         return m
     start, _, step = slice(op.given["start"], op.given["end"], op.given["step"]).indices(op.x.shape[dim])
     here = np.array([dim == -2, dim == -1])
-    window = Window(stride=np.where(here, step, 1), before=np.where(here, -start, 0), after=-m.size)
-    return trace.slide("crop", op, m, window)
+    stride, before = np.where(here, step, 1), np.where(here, -start, 0)
+    return trace.slide("crop", op, m, stride=stride, before=before, after=-m.size)
 
 
 def _permute(trace: Trace, op: Operation, m: Map) -> Map:
-    before, after = op.x, op.out
-    if (after.shape[-2:], after.stride()[-2:]) != (before.shape[-2:], before.stride()[-2:]):  # others in memory
+    if (op.out.shape[-2:], op.out.stride()[-2:]) != (op.x.shape[-2:], op.x.stride()[-2:]):  # others in memory
         trace.refuse(op.name)
     return m
 
 
 def _reshape(trace: Trace, op: Operation, m: Map) -> Map:
     """Height and width stay, as in a channel shuffle, or are flattened, together or with the channels."""
-    if m.dims == HEIGHT_WIDTH and _fits(m, op.out):
+    if m.dims == HEIGHT_WIDTH and op.out.shape[-2:] == tuple(m.size.tolist()):
         return m
     if m.size.max() == 1:
         return replace(m, dims=(), unpooled=m.before_pooling())
@@ -330,21 +317,8 @@ CONNECTED = {"addmm", "mm", "bmm", "baddbmm", "convolution"}  # fully connected 
 ALONG_ONE_DIMENSION = {"cat", "split", "split_with_sizes", "glu", "_softmax", "_log_softmax"}
 
 
-def _fits(m: Map, out: Tensor) -> bool:
-    return m.dims != HEIGHT_WIDTH or tuple(out.shape[-2:]) == tuple(m.size.tolist())
-
-
-def _is_layer(module: nn.Module) -> bool:
-    bases = [base for base in type(module).__mro__ if base.__module__.startswith("torch.nn.modules.")]
-    return len(bases) > 1 and not any(module.children())  # more than nn.Module itself
-
-
 def tensors_in(tree: object) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
-
-
-def _from_end(dim: int, ndim: int) -> int:
-    return dim - ndim if dim >= 0 else dim
 
 
 def _plain_pair(pair: Pair) -> object:
