@@ -1,9 +1,7 @@
-"""The command line, `workbook …`."""
+"""The command line, `workbook …`; a command imports its room when it is called, so that help comes at once."""
 
 import os
 import sys
-from importlib import import_module
-from types import ModuleType
 
 import click
 
@@ -43,11 +41,6 @@ class Spread(click.Command):
         return super().parse_args(context, words)
 
 
-def room(name: str) -> ModuleType:
-    """Return this module of helpers/workbook, imported when a command is called, so that help comes at once."""
-    return import_module(f"helpers.workbook.{name}")
-
-
 @click.group(cls=Workbook, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 def main() -> None:
     """Run, check and publish the workbook's notebooks."""
@@ -64,26 +57,34 @@ def main() -> None:
 @click.option("--out", help="a new folder instead of runs/<time>-<profile>, or an earlier run's to go on")
 def run(**options) -> None:
     """Execute the notebooks into runs/."""
-    room("running").run(**options)
+    from helpers.workbook import running
+
+    running.run(**options)
 
 
 @main.command()
 def verify() -> int:
     """Run the notebooks twice, quickly, and compare the outputs."""
-    return room("running").verify()
+    from helpers.workbook import running
+
+    return running.verify()
 
 
 @main.command()
 @click.argument("run", required=False)
 def render(run: str | None) -> None:
     """Take outputs and results from RUN, or from the newest full run."""
-    room("publish").render(run)
+    from helpers.workbook import publish
+
+    publish.render(run)
 
 
 @main.command()
 def readme() -> None:
     """Write the README's table of results from notebooks/results/."""
-    room("publish").readme()
+    from helpers.workbook import publish
+
+    publish.readme()
 
 
 @main.command()
@@ -94,10 +95,11 @@ def readme() -> None:
 def check(**options) -> int:
     """Check a network against the challenge's constraints.
 
-    MODULE:FACTORY is such as my_network.py:Net, or a network's name here, such as dilated_193k. The status is 1 when
-    a constraint is not met.
+    MODULE:FACTORY is such as my_network.py:Net, or a name such as dilated_193k; the status is 1 when one is not met.
     """
-    return room("students").check(**options)
+    from helpers.workbook import students
+
+    return students.check(**options)
 
 
 @main.command()
@@ -115,7 +117,9 @@ def train(**options) -> None:
 
     RECIPE is its name, such as mobilenet_c40. After the last epoch the network is measured on the test set.
     """
-    room("trainings").train(**options)
+    from helpers.workbook import trainings
+
+    trainings.train(**options)
 
 
 @main.command()
@@ -123,7 +127,9 @@ def train(**options) -> None:
 @click.option("--data", default="auto", help=DATA)
 def evaluate(**options) -> None:
     """Measure the finished run in RUN_DIR on the test set, by class."""
-    room("trainings").evaluate(**options)
+    from helpers.workbook import trainings
+
+    trainings.evaluate(**options)
 
 
 @main.command()
@@ -131,7 +137,9 @@ def evaluate(**options) -> None:
 @click.argument("paths", metavar="IMAGE...", nargs=-1, required=True)
 def predict(run_dir: str, paths: tuple[str, ...]) -> None:
     """Say what the finished run in RUN_DIR sees in JPEG or PNG files."""
-    room("trainings").predict_files(run_dir, list(paths))
+    from helpers.workbook import trainings
+
+    trainings.predict_files(run_dir, list(paths))
 
 
 @main.command()
@@ -142,7 +150,9 @@ def predict(run_dir: str, paths: tuple[str, ...]) -> None:
 @click.option("--out", help="JSON file instead of runs/bench-<time>.json")
 def bench(networks: tuple[str, ...], **options) -> None:
     """Time this loop against the plain one, for the networks or all."""
-    room("bench").bench(list(networks), **options)
+    from helpers.workbook import bench as timing
+
+    timing.bench(list(networks), **options)
 
 
 if __name__ == "__main__":

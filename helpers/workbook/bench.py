@@ -174,10 +174,11 @@ def time_augmentation(count: int = 4096, repeats: int = 7) -> dict[str, dict[str
 def _time_pipeline(compose: object, images: np.ndarray, repeats: int) -> dict[str, float]:
     pipeline, few = batched(compose), images[: len(images) // 4]
     batches = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().split(512)
-    timings = {"number": 1, "repeat": 1 + repeats}  # the first meets cold caches
-    slow = repeat(lambda: [compose(image=image)["image"] for image in few], **timings)[1:]
-    fast = repeat(lambda: [pipeline(b, seed=0, epoch=0, index=np.arange(len(b))) for b in batches], **timings)[1:]
-    per_image, in_batches = len(few) / median(slow), len(images) / median(fast)
+    slow, fast = [], []
+    for _ in range(1 + repeats):  # in turns; the first meet cold caches
+        slow.append(timeit(lambda: [compose(image=image)["image"] for image in few], number=1))
+        fast.append(timeit(lambda: [pipeline(b, seed=0, epoch=0, index=np.arange(len(b))) for b in batches], number=1))
+    per_image, in_batches = len(few) / median(slow[1:]), len(images) / median(fast[1:])
     return {"per_image": per_image, "batched": in_batches, "ratio": in_batches / per_image}
 
 

@@ -94,8 +94,7 @@ def settings(
     for stem, key, value in given:
         if key not in own[stem]:
             raise BadInput(f"{stem} has no parameter {key!r}. {nearest(key, own[stem])}")
-        default = own[stem][key]
-        if not _alike(value, default):
+        if not _alike(value, default := own[stem][key]):
             raise BadInput(f"{key} of {stem} is {value!r}; it must be {KINDS[type(default)]}, such as {default!r}.")
         wanted[stem][key] = value
     chosen = sorted({notebook_named(entry) for entry in only}) or list(wanted)

@@ -30,7 +30,7 @@ from helpers.workbook.parameters import ROOT, Value, notebooks, parameters, sett
 RUNS = ROOT / "runs"
 SUMMARY = "summary.json"  # written last: a folder without it is no whole run
 KERNEL_LOG = "kernels.log"  # what kernels write to their terminal, such as why one crashed
-CELL_TIMEOUT = 1200  # seconds after which nbval gives a cell up
+VERIFY_TIMEOUT = 1200  # seconds after which nbval gives a cell up; a run waits for as long as it takes
 ROW = "{:<32} {:>8}  {}".format  # of the table that a run prints
 
 # nbconvert's own page without the scripts that it fetches from the internet; the notebooks need none of them.
@@ -188,13 +188,11 @@ def _index(name: str, summary: dict) -> str:
         f'<tr><td><a href="{stem}.html">{stem}</a><td>{done["seconds"]}<td>{html.escape(done["headline"])}'
         for stem, done in summary["notebooks"].items()
     )
-    facts = ", ".join(f"{package} {number}" for package, number in summary["versions"].items())
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>'
-        "<style>body{font:16px sans-serif;margin:2em}td,th{padding:.3em 1em;text-align:left}</style>"
-        f"<h1>{name}</h1><p>Data: {summary['data_source']}. {html.escape(summary['machine'])}. {facts}.</p>"
-        f"<table><tr><th>notebook<th>seconds<th>result{rows}</table></html>\n"
-    )
+    facts = [summary["machine"], *(f"{package} {number}" for package, number in summary["versions"].items())]
+    style = "body{font:16px sans-serif;margin:2em}td,th{padding:.3em 1em;text-align:left}"
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title><style>{style}</style>'
+    body = f"<h1>{name}</h1><p>Data: {summary['data_source']}. {html.escape(', '.join(facts))}.</p>"
+    return f"{head}{body}<table><tr><th>notebook<th>seconds<th>result{rows}</table></html>\n"
 
 
 def verify() -> int:
@@ -215,7 +213,7 @@ def verify() -> int:
 
 def compare_outputs(folder: Path) -> int:
     """Execute the notebooks and compare their outputs with those they hold; return pytest's exit status."""
-    options = ["-p", "nbval.plugin", "--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_TIMEOUT}"]
+    options = ["-p", "nbval.plugin", "--nbval", "--nbval-current-env", f"--nbval-cell-timeout={VERIFY_TIMEOUT}"]
     options += ["-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider"]  # without the repository's settings
     command = [sys.executable, "-m", "pytest", *options, "."]
     environment = kernel_environment()
