@@ -3,7 +3,6 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
-from functools import cache
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 import pandas as pd
@@ -73,7 +72,7 @@ class Recipe:
     std: Annotated[_three(1e-6, 1), "each channel is divided by it"] = CIFAR10_STD
 
     def __post_init__(self):
-        for name, kind in _kinds().items():
+        for name, kind in KINDS.items():
             value = getattr(self, name)
             try:
                 value = TypeAdapter(kind).validate_python(value)
@@ -83,7 +82,7 @@ class Recipe:
 
     def table(self) -> pd.DataFrame:
         """Return a row per field: its value and what it means."""
-        rows = {name: (getattr(self, name), kind.__metadata__[-1]) for name, kind in _kinds().items()}
+        rows = {name: (getattr(self, name), kind.__metadata__[-1]) for name, kind in KINDS.items()}
         return pd.DataFrame(rows.values(), index=pd.Index(rows, name="field"), columns=["value", "meaning"])
 
     def hash(self) -> str:
@@ -93,9 +92,7 @@ class Recipe:
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
 
 
-@cache
-def _kinds() -> dict[str, object]:
-    return get_type_hints(Recipe, include_extras=True)
+KINDS = get_type_hints(Recipe, include_extras=True)  # of the fields
 
 
 def _refusal(name: str, value: object, kind: object) -> str:
