@@ -96,17 +96,16 @@ def raising(number, *, after):
 
 
 @pytest.mark.parametrize(
-    ("stop", "changes", "workers"),
+    ("number", "stop", "changes", "workers"),
     [
-        (1, {}, 0),
-        (7, {"optimizer": "sgd"}, 0),
-        (5, {"optimizer": "adam", "average": 0.9}, 0),  # the last step of the first epoch
-        (8, {"clip_norm": 0.1, "schedule": "cosine", "average": 0.5, "optimizer": "muon"}, 0),
-        (12, {"engine": "per_image"}, 2),
-        (15, {"label_smoothing": 0.1}, 0),  # the last step of all
+        (signal.SIGINT, 1, {}, 0),
+        (signal.SIGTERM, 7, {"optimizer": "sgd"}, 0),
+        (signal.SIGINT, 5, {"optimizer": "adam", "average": 0.9}, 0),  # the last step of the first epoch
+        (signal.SIGTERM, 8, {"clip_norm": 0.1, "schedule": "cosine", "average": 0.5, "optimizer": "muon"}, 0),
+        (signal.SIGINT, 12, {"engine": "per_image"}, 2),
+        (signal.SIGTERM, 15, {"label_smoothing": 0.1}, 0),  # the last step of all
     ],
 )
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_run_ends_as_an_uninterrupted_one(few, tmp_path, stop, changes, workers, number):
     recipe = replace(RECIPE, **changes)
     whole, resumed = small(), small(seed=5)  # the second one's weights come from the checkpoint
