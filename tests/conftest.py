@@ -3,6 +3,8 @@
 import os
 import signal
 
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch loads: no spinning where a core is shared
+
 import pytest
 import torch
 
