@@ -14,12 +14,19 @@ from helpers.recipes import PUBLISHED, RECIPES, Recipe
 from helpers.summary import fingerprint, parameter_count
 from helpers.training import History
 
+RESULT = "result.json"  # a record's name in its run directory
+
 
 def result(
-    recipe: Recipe, model: nn.Module, history: History, logits: Tensor, train: ImageSet, test: ImageSet, *, seed: int
-) -> dict:
-    """Return a run's record: its origin, its recipe, every epoch, and the final figures (accuracy in percent)."""
-    values, named, began = asdict(recipe), asdict(RECIPES[recipe.network]), history.sessions[0]
+    recipe: Recipe, model: nn.Module, history: History, logits: Tensor, train: ImageSet, test: ImageSet, *, seed: int,
+    measured_on: str = "test",
+) -> dict:  # fmt: skip
+    """Return a run's record: its origin, its recipe, every epoch, and the final figures (accuracy in percent).
+
+    `test` is what the logits are of: the test set, or images held out of the training set for `measured_on="holdout"`.
+    """
+    values, began = asdict(recipe), history.sessions[0]
+    named = asdict(RECIPES.get(recipe.network, recipe))  # a network of an experiment has no recipe to differ from
     return {
         "recipe": recipe.network,
         "recipe_hash": recipe.hash(),
@@ -37,7 +44,7 @@ def result(
         "resumed": history.sessions[1:],
         "epochs": history.rows,
         "final": {
-            "test_accuracy": accuracy(logits, test.labels),
+            f"{measured_on}_accuracy": accuracy(logits, test.labels),
             "correct": int((logits.argmax(1).numpy() == test.labels).sum()),
             "seen": len(test),
             "train_minutes": sum(row["seconds"] for row in history.rows) / 60,

@@ -82,7 +82,9 @@ def fit(
     if loader.fallback_reason:
         log(loader.fallback_reason)
     run = Run(model, recipe, loader)
-    state = resumable(run, run_dir, _config(run, val), session(device), resume=resume, every=save_every, log=log)
+    state = resumable(
+        run, run_dir, run_config(model, loader, recipe, val), session(device), resume=resume, every=save_every, log=log
+    )
     with repeatable(), state as save:
         for epoch in range(len(run.rows), recipe.epochs):
             train_epoch(run, epoch, on_step, save)
@@ -285,13 +287,13 @@ def _refuse(train: ImageSet, val: ImageSet | None, seed: int, workers: int | Non
         raise BadInput(f"workers is {workers!r}; give a number of processes from 0.")
 
 
-def _config(run: Run, val: ImageSet | None) -> dict:
+def run_config(model: nn.Module, loader: TrainLoader, recipe: Recipe, val: ImageSet | None = None) -> dict:
     """Return what a run directory must agree on to be resumed."""
-    data, recipe = run.loader.data, asdict(run.recipe)
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in recipe.items()} | {
-        "engine": run.loader.engine,
-        "architecture": fingerprint(run.model),
-        "seed": run.loader.seed,
+    data, values = loader.data, asdict(recipe)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()} | {
+        "engine": loader.engine,
+        "architecture": fingerprint(model),
+        "seed": loader.seed,
         "source": data.source,
         "images": len(data),
         "checksum": _checksum(data),

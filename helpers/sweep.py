@@ -1,0 +1,131 @@
+"""Many trainings: trials in; out come a run directory with a result for each, and a table with a row for each."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from torch import nn
+from tqdm import tqdm
+
+from helpers.data import ImageSet
+from helpers.engines import cluster, pool
+from helpers.engines.pool import in_order, refuse_names
+from helpers.engines.run_directory import CONFIG, WEIGHTS, RunDirectory
+from helpers.errors import BadInput
+from helpers.evaluation import predict
+from helpers.loaders import TrainLoader
+from helpers.models import seeded, set_dropout
+from helpers.recipes import Recipe
+from helpers.results import RESULT, result, write_result
+from helpers.runtime import pick_device
+from helpers.training import fit, run_config
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of a sweep; `network` makes its network, and is a function or class that can be imported."""
+
+    name: str
+    network: Callable[[], nn.Module]
+    recipe: Recipe
+    seed: int = 0
+
+    @property
+    def folder(self) -> str:
+        """The name of its run directory."""
+        return f"{self.name}-seed{self.seed}"
+
+
+def sweep(
+    trials: Sequence[Trial], train: ImageSet, out: str | Path, *, holdout: ImageSet | None = None,
+    test: ImageSet | None = None, jobs: int | None = None, device: str = "auto", dask: str | None = None,
+    log: Callable[[str], None] = print,
+) -> pd.DataFrame:  # fmt: skip
+    """Train all trials, measure each on the hold-out or the test set, and return a row for each, in their order.
+
+    Columns: name, seed, accuracy and train_accuracy in percent, minutes, problem ("", or why it failed). A trial's run
+    directory is out/<name>-seed<seed>; `log` gets a line on each. What is done is read, and what was begun goes on.
+    `jobs` processes of one thread train at once, unless given as many as there are cores or accelerators; with `dask`,
+    a scheduler's address, its workers do. Ctrl-C saves what is under way, and raises Interrupted.
+
+    Raises BadInput for trials that share a folder, a folder that holds another run, and what the cluster refuses.
+    """
+    if dask and jobs is not None:
+        raise BadInput("jobs are processes of this machine; with dask start as many workers as are wanted instead.")
+    if (holdout is None) == (test is None):
+        raise BadInput("Give the images to measure on: either holdout or test.")
+    images, of, out = (test, "test", Path(out)) if holdout is None else (holdout, "holdout", Path(out))
+    refuse_names([trial.folder for trial in trials])
+    records = {trial.folder: _finished(trial, train, out / trial.folder, of, len(images)) for trial in trials}
+    waiting = {trial.folder: trial for trial in trials if records[trial.folder] is None}
+    done = [(name, record, "") for name, record in records.items() if record is not None]
+    steps = {"unit": "trial", "total": len(waiting)}
+    if not dask:
+        steps = {"unit": "epoch", "total": sum(trial.recipe.epochs for trial in waiting.values())}
+    with tqdm(desc="sweep", leave=False, **steps) as bar:
+        work = {"function": train_trial, "jobs": waiting, "shared": (train, images, of), "out": out}
+        work["tick"] = lambda count: bar.update(count - bar.n) if count > bar.n else None
+        if dask:
+            come = cluster.run_jobs(**work, device=device, address=dask, keep=(CONFIG, WEIGHTS, RESULT))
+        else:
+            come = pool.run_jobs(**work, workers=jobs, device=pick_device(device))
+        outcomes = in_order(records, chain(done, come))
+        rows = [_row(trial, *outcome, log) for trial, outcome in zip(trials, outcomes, strict=True)]
+    return pd.DataFrame(rows)
+
+
+def train_trial(trial: Trial, shared: tuple, folder: Path, told: Callable) -> dict:
+    """Train in this folder, write the record of the run and return it; `told` is called after every step."""
+    (train, images, of), recipe = shared, trial.recipe
+    model = seeded(trial.network, trial.seed)
+    options = {"run_dir": folder, "seed": trial.seed, "device": told.device, "log": None}
+    history = fit(model, train, recipe, on_step=lambda run: told(len(run.rows)), **options)
+    logits = predict(model, images.images, mean=recipe.mean, std=recipe.std)
+    record = result(recipe, model, history, logits, train, images, seed=trial.seed, measured_on=of)
+    write_result(folder / RESULT, record)
+    return record
+
+
+def summarise(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each name: n, mean and std of its accuracies, low and high of the mean's 95 % interval.
+
+    The interval is Student's t, and not a number for a single seed.
+    """
+    accuracies = table.groupby("name", sort=False).accuracy
+    n, mean, std = accuracies.count(), accuracies.mean(), accuracies.std()
+    reach = stats.t.ppf(0.975, n - 1) * std / np.sqrt(n)
+    return pd.DataFrame({"n": n, "mean": mean, "std": std, "low": mean - reach, "high": mean + reach})
+
+
+def _finished(trial: Trial, train: ImageSet, folder: Path, of: str, seen: int) -> dict | None:
+    """Return the record of a trial that is done; raises BadInput if the folder holds another run, or is damaged."""
+    if not (folder / CONFIG).exists():
+        return None
+    model, loader = seeded(trial.network, trial.seed), TrainLoader(train, trial.recipe, seed=trial.seed)
+    set_dropout(model, trial.recipe.dropout)
+    with RunDirectory(folder, run_config(model, loader, trial.recipe)):
+        if not (folder / RESULT).exists():
+            return None
+    try:
+        record = json.loads((folder / RESULT).read_text("utf-8"))
+        if record["final"]["seen"] == seen and f"{of}_accuracy" in record["final"]:
+            return record
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{folder / RESULT} is damaged ({error}): delete it, and run again.") from None
+    raise BadInput(f"{folder} was not measured on {seen:,} {of} images, as is asked for now: choose another folder.")
+
+
+def _row(trial: Trial, record: dict | None, problem: str, log: Callable[[str], None]) -> dict:
+    row = {"name": trial.name, "seed": trial.seed, "accuracy": np.nan, "train_accuracy": np.nan, "minutes": np.nan}
+    if record is not None:
+        final, last = record["final"], record["epochs"][-1]
+        reached = next(value for name, value in final.items() if name.endswith("_accuracy"))
+        row |= {"accuracy": reached, "train_accuracy": last["train_accuracy"], "minutes": final["train_minutes"]}
+    with tqdm.external_write_mode():
+        log(f"{trial.folder}: " + (f"failed: {problem}" if record is None else f"{row['accuracy']:.2f} %"))
+    return row | {"problem": problem}
