@@ -1,7 +1,6 @@
 """One function, one figure: arrays and tables in, a matplotlib Figure out, titled by the caller with the finding."""
 
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 
@@ -11,40 +10,13 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from helpers.engines.drawing import lay_out_bars, one_axis, styled
+
 Images = Sequence[np.ndarray]  # each (H, W, 3), uint8 or float in [0, 1]
 Names = Sequence[str]
 
 CHANNEL_COLOURS = {"red": "#c0392b", "green": "#27ae60", "blue": "#2c5fb3"}
 DASHED = {"color": "black", "linestyle": "--", "linewidth": 1.2}
-
-
-def _figure(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draw in one style and close the figure, so that a notebook shows it once, as the value of its cell."""
-
-    @wraps(draw)
-    def styled(*args, **kwargs) -> Figure:
-        style = sns.axes_style("whitegrid") | sns.plotting_context("notebook", font_scale=1.15)
-        style |= {"figure.constrained_layout.use": True, "figure.dpi": 90, "savefig.dpi": 90}
-        style |= {"axes.titlelocation": "left", "image.interpolation": "nearest"}
-        with plt.rc_context(style):
-            figure = draw(*args, **kwargs)
-            figure.canvas.draw()  # lays the figure out while the style holds
-        plt.close(figure)
-        return figure
-
-    return styled
-
-
-def _axis(size: tuple[float, float], title: str, xlabel: str = "", ylabel: str = "") -> plt.Axes:
-    """Return the one axis of a new figure of this size in inches."""
-    return plt.subplots(figsize=size, subplot_kw={"title": title, "xlabel": xlabel, "ylabel": ylabel})[1]
-
-
-def _lay_out_bars(axis: plt.Axes, legend_columns: int = 1) -> None:
-    """Put the first of horizontal bars on top, without lines along them, and the legend clear of them."""
-    axis.invert_yaxis()
-    axis.grid(axis="y", visible=False)
-    axis.figure.legend(loc="outside lower right", ncols=legend_columns)
 
 
 def save(figure: Figure, path: str | Path) -> None:
@@ -53,7 +25,7 @@ def save(figure: Figure, path: str | Path) -> None:
     figure.savefig(path, bbox_inches="tight")
 
 
-@_figure
+@styled
 def image_grid(
     images: Images, columns: int, title: str, captions: Names = (), row_labels: Names = (), side: float = 0.9
 ) -> Figure:
@@ -73,20 +45,20 @@ def image_grid(
     return figure
 
 
-@_figure
+@styled
 def class_balance(counts: pd.DataFrame, title: str) -> Figure:
     """Draw images per class (rows) in each split (columns)."""
-    axis = _axis((8, 4), title)
+    axis = one_axis((8, 4), title)
     counts.plot.barh(ax=axis, width=0.8, legend=False, color=["#34495e", "#95a5a6", "#d9a441"][: counts.shape[1]])
     axis.set(xlabel="images", ylabel="")
-    _lay_out_bars(axis, legend_columns=counts.shape[1])
+    lay_out_bars(axis, legend_columns=counts.shape[1])
     return axis.figure
 
 
-@_figure
+@styled
 def channel_histograms(images: np.ndarray, title: str) -> Figure:
     """Draw the share of pixels at each of 64 brightnesses, a curve per channel, with its mean dashed."""
-    axis = _axis((8, 3.8), title, "brightness, 0 to 1 (means dashed)", "pixels, %")
+    axis = one_axis((8, 3.8), title, "brightness, 0 to 1 (means dashed)", "pixels, %")
     for channel, (name, colour) in enumerate(CHANNEL_COLOURS.items()):
         values = images[..., channel].ravel()
         share = np.bincount(values // 4, minlength=64) / len(values) * 100
@@ -97,20 +69,20 @@ def channel_histograms(images: np.ndarray, title: str) -> Figure:
     return axis.figure
 
 
-@_figure
+@styled
 def visualise(images: Images, draws: Sequence[Images], title: str) -> Figure:
     """Draw images in a row and below them, a row each, what an augmentation made of them."""
     rows = ["original", *(f"draw {n}" for n in range(1, len(draws) + 1))]
     return image_grid(np.concatenate([images, *draws]), len(images), title, row_labels=rows, side=0.7)
 
 
-@_figure
+@styled
 def receptive_field_growth(tables: dict[str, pd.DataFrame], title: str, limit: int | None = None) -> Figure:
     """Draw the receptive field after each layer of each table, and the image's side.
 
     Where a table has a column `unproductive`, a layer marked there is drawn hollow. `limit` is a line to be above.
     """
-    axis = _axis((9, 4.6), title, "convolution or pooling layer", "receptive field, pixels")
+    axis = one_axis((9, 4.6), title, "convolution or pooling layer", "receptive field, pixels")
     for name, table in tables.items():
         place = np.arange(1, len(table) + 1)
         (line,) = axis.step(place, table.rf, where="mid", linewidth=2, label=name)
@@ -128,21 +100,21 @@ def receptive_field_growth(tables: dict[str, pd.DataFrame], title: str, limit: i
     return axis.figure
 
 
-@_figure
+@styled
 def sees_and_uses(table: pd.DataFrame, title: str) -> Figure:
     """Draw for each network (row) what it could see and what it uses: columns theoretical and effective, in pixels."""
-    axis = _axis((8, 0.6 * len(table) + 1.6), title, "pixels")
+    axis = one_axis((8, 0.6 * len(table) + 1.6), title, "pixels")
     axis.barh(table.index, table.theoretical, color="#bdc9e1", label="theoretical receptive field")
     axis.barh(table.index, table.effective, height=0.4, color="#2c5fb3", label="effective diameter")
     axis.axvline(32, **DASHED, label="image side, 32 px")
-    _lay_out_bars(axis, legend_columns=3)
+    lay_out_bars(axis, legend_columns=3)
     return axis.figure
 
 
-@_figure
+@styled
 def receptive_field_on_image(image: np.ndarray, sizes: dict[str, int], title: str) -> Figure:
     """Draw squares of these sizes in pixels around the centre of the image."""
-    axis = _axis((8, 6), title, "pixels", "pixels")
+    axis = one_axis((8, 6), title, "pixels", "pixels")
     axis.imshow(image)
     height, width = image.shape[:2]
     for (name, size), colour in zip(sizes.items(), sns.color_palette("bright"), strict=False):
@@ -156,7 +128,7 @@ def receptive_field_on_image(image: np.ndarray, sizes: dict[str, int], title: st
     return axis.figure
 
 
-@_figure
+@styled
 def heat_maps(maps: dict[str, np.ndarray], title: str, label: str) -> Figure:
     """Draw arrays (H, W) side by side, each scaled to its own largest value."""
     size = 3.6 * len(maps) + 0.6, 4.1
@@ -170,7 +142,7 @@ def heat_maps(maps: dict[str, np.ndarray], title: str, label: str) -> Figure:
     return figure
 
 
-@_figure
+@styled
 def training_curves(table: pd.DataFrame, title: str) -> Figure:
     """Draw loss, accuracy, their gap and the learning rate of a History table over its epochs."""
     figure, axes = plt.subplots(2, 2, figsize=(10, 7), subplot_kw={"xlabel": "epoch"})
@@ -192,18 +164,18 @@ def training_curves(table: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-@_figure
+@styled
 def schedule(rates: Sequence[float], title: str) -> Figure:
     """Draw the learning rate of every step."""
-    axis = _axis((8, 3.2), title, "step", "learning rate")
+    axis = one_axis((8, 3.2), title, "step", "learning rate")
     axis.plot(np.arange(1, len(rates) + 1), rates, linewidth=2)
     return axis.figure
 
 
-@_figure
+@styled
 def differences(table: pd.DataFrame, title: str) -> Figure:
     """Draw each variant's (row's) difference from the base with its interval: columns mean, low and high, in points."""
-    axis = _axis((8, 0.42 * len(table) + 1.8), title, "accuracy on the hold-out minus the base's, points")
+    axis = one_axis((8, 0.42 * len(table) + 1.8), title, "accuracy on the hold-out minus the base's, points")
     sides = np.array([table["mean"] - table.low, table.high - table["mean"]])
     axis.errorbar(table["mean"], table.index, xerr=sides, fmt="o", color="#2c5fb3", capsize=4, linewidth=2)
     axis.axvline(0, **DASHED)
@@ -211,30 +183,30 @@ def differences(table: pd.DataFrame, title: str) -> Figure:
     return axis.figure
 
 
-@_figure
+@styled
 def cost_and_accuracy(table: pd.DataFrame, title: str) -> Figure:
     """Draw each variant (row) at its cost: columns time (base = 1), accuracy (percent) and its std (points)."""
-    axis = _axis((8.4, 5), title, "training time for an image, base = 1", "accuracy on the hold-out, %")
+    axis = one_axis((8.4, 5), title, "training time for an image, base = 1", "accuracy on the hold-out, %")
     for (name, row), marker in zip(table.iterrows(), cycle("os^Dv<>pP*X")):  # variants lie too close for names
         axis.errorbar(row.time, row.accuracy, row["std"], fmt=marker, markersize=8, capsize=3, alpha=0.8, label=name)
     axis.figure.legend(loc="outside right center")
     return axis.figure
 
 
-@_figure
+@styled
 def class_accuracy(table: pd.DataFrame, title: str) -> Figure:
     """Draw each class's accuracy in percent, the best first, and the mean as a line."""
     table = table.sort_values("accuracy", ascending=False)
-    axis = _axis((8, 4.4), title, "correct of all of the class, %")
+    axis = one_axis((8, 4.4), title, "correct of all of the class, %")
     bars = axis.barh(table.index, table.accuracy, color="#2c5fb3")
     axis.bar_label(bars, fmt="%.1f", label_type="center", color="white")  # clear of the line of the mean
     axis.axvline(table.accuracy.mean(), **DASHED, label="mean of the classes")
     axis.set_xlim(0, 100)
-    _lay_out_bars(axis)
+    lay_out_bars(axis)
     return axis.figure
 
 
-@_figure
+@styled
 def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> Figure:
     """Draw the confusion matrix in percent of each true class; correct ones on the diagonal."""
     figure, axis = plt.subplots(figsize=(8.4, 7))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from helpers.engines.oracle import Locator, unit_gradient
 from helpers.engines.oracle import gradient_receptive_field as gradient_receptive_field
 from helpers.engines.spreadsheet import to_xlsx as to_xlsx
-from helpers.engines.tracing import COLUMNS, Trace, black_images
+from helpers.engines.tracing import COLUMNS, Trace, black_images, name_global_pools
 from helpers.errors import BadInput
 
 
@@ -46,19 +46,8 @@ def layer_table(model: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> pd
     table = pd.DataFrame(trace.rows, columns=COLUMNS)
     table.attrs = {"input_size": tuple(input_size), "output_rows": output.rows}
     if output.unpooled:
-        _name_global_pools(table, trace.covering)
+        name_global_pools(table, trace.covering)
     return table
-
-
-def _name_global_pools(table: pd.DataFrame, covering: set[int]) -> None:
-    """Rename an AvgPool2d of a whole map if no window follows: at the head only is it global pooling."""
-    behind = list(table.attrs["output_rows"])
-    while behind:
-        row = behind.pop()
-        if row in covering:
-            table.loc[row, "kind"] = "global pool"
-        elif row >= 0 and table.kernel[row] == 1:
-            behind += table.inputs[row]
 
 
 def total(model: nn.Module, input_size: Sequence[int] = (3, 32, 32), with_pooling: bool = False) -> int:

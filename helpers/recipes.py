@@ -3,27 +3,16 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
-from typing import Annotated, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, get_type_hints
 
 import pandas as pd
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
 from helpers.data import CIFAR10_MEAN, CIFAR10_STD
+from helpers.engines.accepting import accepted, number, three
 from helpers.errors import BadInput, nearest
 
 FloatOrNone = float | None
-
-
-def _number(low: float, high: float, kind: object = float) -> object:
-    accepted = f"a {'whole ' if kind is int else ''}number from {low:g} to {high:g}"
-    return Annotated[kind, Field(ge=low, le=high, strict=True, title=accepted)]
-
-
-def _three(low: float, high: float) -> object:
-    number, accepted = _number(low, high), f"a tuple of three numbers from {low:g} to {high:g}"
-    return Annotated[tuple[number, number, number], Field(strict=True, title=accepted)]
-
-
 Name = Annotated[str, Field(strict=True, title="a name")]
 Optimizer = Literal["adamw", "adam", "sgd", "muon"]
 Schedule = Literal["triangular", "one_cycle", "cosine", "constant"]
@@ -38,46 +27,40 @@ class Recipe:
     """
 
     network: Annotated[Name, "its name in MODELS"]
-    epochs: Annotated[_number(1, 10_000, int), "passes over the training images"]
-    batch_size: Annotated[_number(2, 65_536, int), "images a step, at most"]  # batch normalisation needs two images
+    epochs: Annotated[number(1, 10_000, int), "passes over the training images"]
+    batch_size: Annotated[number(2, 65_536, int), "images a step, at most"]  # batch normalisation needs two images
     optimizer: Annotated[
         Optimizer, "adamw (decoupled weight decay), adam, sgd (Nesterov momentum), or muon (orthogonalised momentum)"
     ] = "sgd"
-    peak_lr: Annotated[_number(1e-8, 100), "the highest learning rate of the schedule"]
+    peak_lr: Annotated[number(1e-8, 100), "the highest learning rate of the schedule"]
     schedule: Annotated[
         Schedule,
         "triangular (straight lines), one_cycle (half cosines), cosine or constant (both after a straight rise)",
     ] = "triangular"
-    warmup: Annotated[_number(0, 0.99), "share of the steps on which the learning rate rises to its peak"] = 0.2
-    momentum: Annotated[_number(0, 0.9999), "of SGD and Muon; the first beta of Adam and AdamW"] = 0.9
+    warmup: Annotated[number(0, 0.99), "share of the steps on which the learning rate rises to its peak"] = 0.2
+    momentum: Annotated[number(0, 0.9999), "of SGD and Muon; the first beta of Adam and AdamW"] = 0.9
     weight_decay: Annotated[
-        _number(0, 1), "pull of convolution and linear weights towards zero: L2 in sgd and adam, decoupled in others"
+        number(0, 1), "pull of convolution and linear weights towards zero: L2 in sgd and adam, decoupled in others"
     ] = 5e-4
-    label_smoothing: Annotated[_number(0, 0.99), "share of the target spread over all classes"] = 0.0
-    clip_norm: Annotated[_number(1e-8, 1e8, FloatOrNone), "norm to which a longer gradient is cut; None for none"] = (
-        None
-    )
+    label_smoothing: Annotated[number(0, 0.99), "share of the target spread over all classes"] = 0.0
+    clip_norm: Annotated[number(1e-8, 1e8, FloatOrNone), "norm to which a longer gradient is cut; None for none"] = None
     average: Annotated[
-        _number(0, 0.99999, FloatOrNone),
+        number(0, 0.99999, FloatOrNone),
         "share of its past that an average of the weights keeps each step; None for none",
     ] = None
-    dropout: Annotated[_number(0, 0.99, FloatOrNone), "rate of the network's dropout layers; None leaves their own"] = (
+    dropout: Annotated[number(0, 0.99, FloatOrNone), "rate of the network's dropout layers; None leaves their own"] = (
         None
     )
     augmentation: Annotated[Name, "its name in AUGMENTATIONS"] = "flip_ssr_cutout"
     engine: Annotated[
         Engine, "augment whole batches (batched) or image by image (per_image); auto: batched where it can"
     ] = "auto"
-    mean: Annotated[_three(0, 1), "subtracted from each channel, values in [0, 1]"] = CIFAR10_MEAN
-    std: Annotated[_three(1e-6, 1), "each channel is divided by it"] = CIFAR10_STD
+    mean: Annotated[three(0, 1), "subtracted from each channel, values in [0, 1]"] = CIFAR10_MEAN
+    std: Annotated[three(1e-6, 1), "each channel is divided by it"] = CIFAR10_STD
 
     def __post_init__(self):
         for name, kind in KINDS.items():
-            value = getattr(self, name)
-            try:
-                value = TypeAdapter(kind).validate_python(value)
-            except ValidationError:
-                raise BadInput(_refusal(name, value, kind)) from None
+            value = accepted(name, getattr(self, name), kind)
             object.__setattr__(self, name, value)  # 1 as 1.0, or equal recipes would have different hashes
 
     def table(self) -> pd.DataFrame:
@@ -93,15 +76,6 @@ class Recipe:
 
 
 KINDS = get_type_hints(Recipe, include_extras=True)  # of the fields
-
-
-def _refusal(name: str, value: object, kind: object) -> str:
-    """Return the sentence on a value that is not accepted: what was given, and what is."""
-    of = get_args(kind)[0]
-    if get_origin(of) is Literal:
-        return f"There is no {name} {value!r}. {nearest(value, get_args(of))}"
-    accepted = next(one.title for one in kind.__metadata__ if hasattr(one, "title"))
-    return f"{name} is {value!r}; it must be {accepted}."
 
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

@@ -14,8 +14,6 @@ from helpers.recipes import PUBLISHED, RECIPES, Recipe
 from helpers.summary import fingerprint, parameter_count
 from helpers.training import History
 
-RESULT = "result.json"  # a record's name in its run directory
-
 
 def result(
     recipe: Recipe, model: nn.Module, history: History, logits: Tensor, train: ImageSet, test: ImageSet, *, seed: int,

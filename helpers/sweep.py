@@ -1,6 +1,5 @@
 """Many trainings: trials in; out come a run directory with a result for each, and a table with a row for each."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -15,13 +14,13 @@ from tqdm import tqdm
 from helpers.data import ImageSet
 from helpers.engines import cluster, pool
 from helpers.engines.pool import in_order, refuse_names
-from helpers.engines.run_directory import CONFIG, WEIGHTS, RunDirectory
+from helpers.engines.run_directory import CONFIG, RESULT, WEIGHTS, RunDirectory, read_json
 from helpers.errors import BadInput
 from helpers.evaluation import predict
 from helpers.loaders import TrainLoader
 from helpers.models import seeded, set_dropout
 from helpers.recipes import Recipe
-from helpers.results import RESULT, result, write_result
+from helpers.results import result, write_result
 from helpers.runtime import pick_device
 from helpers.training import fit, run_config
 
@@ -44,7 +43,7 @@ class Trial:
 def sweep(
     trials: Sequence[Trial], train: ImageSet, out: str | Path, *, holdout: ImageSet | None = None,
     test: ImageSet | None = None, jobs: int | None = None, device: str = "auto", dask: str | None = None,
-    log: Callable[[str], None] = print,
+    log: Callable[[str], None] | None = print,
 ) -> pd.DataFrame:  # fmt: skip
     """Train all trials, measure each on the hold-out or the test set, and return a row for each, in their order.
 
@@ -55,25 +54,22 @@ def sweep(
 
     Raises BadInput for trials that share a folder, a folder that holds another run, and what the cluster refuses.
     """
-    if dask and jobs is not None:
-        raise BadInput("jobs are processes of this machine; with dask start as many workers as are wanted instead.")
     if (holdout is None) == (test is None):
         raise BadInput("Give the images to measure on: either holdout or test.")
+    log = log or (lambda line: None)
     images, of, out = (test, "test", Path(out)) if holdout is None else (holdout, "holdout", Path(out))
     refuse_names([trial.folder for trial in trials])
     records = {trial.folder: _finished(trial, train, out / trial.folder, of, len(images)) for trial in trials}
     waiting = {trial.folder: trial for trial in trials if records[trial.folder] is None}
     done = [(name, record, "") for name, record in records.items() if record is not None]
-    steps = {"unit": "trial", "total": len(waiting)}
-    if not dask:
-        steps = {"unit": "epoch", "total": sum(trial.recipe.epochs for trial in waiting.values())}
-    with tqdm(desc="sweep", leave=False, **steps) as bar:
-        work = {"function": train_trial, "jobs": waiting, "shared": (train, images, of), "out": out}
+    total = len(waiting) if dask else sum(trial.recipe.epochs for trial in waiting.values())
+    with tqdm(desc="sweep", unit="trial" if dask else "epoch", total=total, leave=False) as bar:
+        work = {"function": train_trial, "jobs": waiting, "shared": (train, images, of), "out": out, "workers": jobs}
         work["tick"] = lambda count: bar.update(count - bar.n) if count > bar.n else None
         if dask:
             come = cluster.run_jobs(**work, device=device, address=dask, keep=(CONFIG, WEIGHTS, RESULT))
         else:
-            come = pool.run_jobs(**work, workers=jobs, device=pick_device(device))
+            come = pool.run_jobs(**work, device=pick_device(device))
         outcomes = in_order(records, chain(done, come))
         rows = [_row(trial, *outcome, log) for trial, outcome in zip(trials, outcomes, strict=True)]
     return pd.DataFrame(rows)
@@ -111,21 +107,19 @@ def _finished(trial: Trial, train: ImageSet, folder: Path, of: str, seen: int) -
     with RunDirectory(folder, run_config(model, loader, trial.recipe)):
         if not (folder / RESULT).exists():
             return None
-    try:
-        record = json.loads((folder / RESULT).read_text("utf-8"))
-        if record["final"]["seen"] == seen and f"{of}_accuracy" in record["final"]:
-            return record
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{folder / RESULT} is damaged ({error}): delete it, and run again.") from None
-    raise BadInput(f"{folder} was not measured on {seen:,} {of} images, as is asked for now: choose another folder.")
+    record = read_json(folder / RESULT, "is damaged: delete it, and run again")
+    if record["final"]["seen"] != seen or f"{of}_accuracy" not in record["final"]:
+        raise BadInput(
+            f"{folder} was not measured on {seen:,} {of} images, as is asked for now: choose another folder."
+        )
+    return record
 
 
 def _row(trial: Trial, record: dict | None, problem: str, log: Callable[[str], None]) -> dict:
-    row = {"name": trial.name, "seed": trial.seed, "accuracy": np.nan, "train_accuracy": np.nan, "minutes": np.nan}
-    if record is not None:
-        final, last = record["final"], record["epochs"][-1]
-        reached = next(value for name, value in final.items() if name.endswith("_accuracy"))
-        row |= {"accuracy": reached, "train_accuracy": last["train_accuracy"], "minutes": final["train_minutes"]}
+    """Tell `log` of a trial's outcome, and return its row of the table."""
+    final, last = (record["final"], record["epochs"][-1]) if record else ({}, {})
+    reached = final.get("holdout_accuracy", final.get("test_accuracy", np.nan))
     with tqdm.external_write_mode():
-        log(f"{trial.folder}: " + (f"failed: {problem}" if record is None else f"{row['accuracy']:.2f} %"))
-    return row | {"problem": problem}
+        log(f"{trial.folder}: " + (f"failed: {problem}" if problem else f"{reached:.2f} %"))
+    figures = {"train_accuracy": last.get("train_accuracy"), "minutes": final.get("train_minutes"), "problem": problem}
+    return {"name": trial.name, "seed": trial.seed, "accuracy": reached, **figures}

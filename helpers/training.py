@@ -82,9 +82,8 @@ def fit(
     if loader.fallback_reason:
         log(loader.fallback_reason)
     run = Run(model, recipe, loader)
-    state = resumable(
-        run, run_dir, run_config(model, loader, recipe, val), session(device), resume=resume, every=save_every, log=log
-    )
+    config = run_config(model, loader, recipe, val)
+    state = resumable(run, run_dir, config, session(device), resume=resume, every=save_every, log=log)
     with repeatable(), state as save:
         for epoch in range(len(run.rows), recipe.epochs):
             train_epoch(run, epoch, on_step, save)

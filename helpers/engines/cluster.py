@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -28,7 +28,7 @@ _one_at_a_time = threading.Lock()  # a training uses its process's one random ge
 
 def run_jobs(
     function: Callable, jobs: dict[str, object], shared: object, out: Path, *, address: str, device: str,
-    keep: Sequence[str], tick: Callable[[int], None],
+    keep: Sequence[str], tick: Callable[[int], None], workers: None = None,
 ) -> Iterator[Outcome]:  # fmt: skip
     """Yield each job's outcome; it is `function(job, shared, folder, told)`, on one of the workers.
 
@@ -36,6 +36,8 @@ def run_jobs(
     A job whose worker is lost begins anew on another. Raises BadInput where there is no scheduler or no worker, for a
     worker with other code, and when the scheduler is lost; Interrupted after Ctrl-C and SIGTERM.
     """
+    if workers is not None:
+        raise BadInput("A number of processes is for this machine: on a cluster start as many workers as are wanted.")
     waiting = dict(jobs)
     if not jobs:
         return
@@ -95,6 +97,7 @@ def _received(name: str, future, out: Path) -> Outcome:
     return name, *((value, "") if what == "done" else (None, value))
 
 
+@cache  # the code that runs, and not what the files hold later
 def code_here() -> str:
     """Return what decides a job's numbers beside the job: the helpers' code, and torch."""
     package, digest = Path(__file__).parents[1], hashlib.sha256()

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from helpers.errors import BadInput
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, WEIGHTS, RESULT = "config.json", "model.safetensors", "result.json"  # what is left of a finished run
 ANEW = "start again (resume=False, on the command line --anew)"
 
 
@@ -50,6 +50,14 @@ def refusing_disk(folder: Path) -> Iterator[None]:
             f"{folder} cannot be written to ({error.strerror or error}): mend that or choose another folder, and run "
             "again; what was saved before is sound."
         ) from error
+
+
+def read_json(path: Path, problem: str) -> dict:
+    """Return a file's content; raises BadInput with the path and the problem where it cannot be read."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} {problem} ({error}).") from None
 
 
 class RunDirectory:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -354,3 +355,14 @@ def black_images(model: nn.Module, input_size: Sequence[int]) -> Tensor:
         raise BadInput(f"input_size is {input_size!r}; give three positive whole numbers, (channels, height, width).")
     like = next((tensor for _, tensor in state if tensor.is_floating_point()), torch.zeros(()))
     return like.new_zeros(2, *input_size)
+
+
+def name_global_pools(table: pd.DataFrame, covering: set[int]) -> None:
+    """Rename an AvgPool2d of a whole map if no window follows: at the head only is it global pooling."""
+    behind = list(table.attrs["output_rows"])
+    while behind:
+        row = behind.pop()
+        if row in covering:
+            table.loc[row, "kind"] = "global pool"
+        elif row >= 0 and table.kernel[row] == 1:
+            behind += table.inputs[row]

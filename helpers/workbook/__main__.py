@@ -107,7 +107,7 @@ def check(**options) -> int:
 @click.option("--seed", default=0, help="decides first weights, order, augmentation, dropout")
 @click.option("--run-dir", help="folder of the run, instead of runs/<recipe>-seed<seed>")
 @click.option("--epochs", type=int, help="instead of the recipe's own")
-@click.option("--holdout", default=0, help="training images left out to watch the run by")
+@click.option("--holdout", default=0, help="training images left out and measured on; the test set stays closed")
 @click.option("--device", default="auto", help="auto, cpu, cuda or mps")
 @click.option("--anew", is_flag=True, help="start again in a folder that has been used")
 @click.option("--tensorboard", is_flag=True, help="write TensorBoard's files into the folder, too")
@@ -115,11 +115,33 @@ def check(**options) -> int:
 def train(**options) -> None:
     """Train a network by its recipe, or go on where it stopped.
 
-    RECIPE is its name, such as mobilenet_c40. After the last epoch the network is measured on the test set.
+    RECIPE is its name, such as mobilenet_c40. After the last epoch the network is measured on the hold-out, or without
+    one on the test set.
     """
     from helpers.workbook import trainings
 
     trainings.train(**options)
+
+
+@main.command(cls=Spread)
+@click.argument("names", metavar="RECIPE...", nargs=-1, required=True)
+@click.option("--seeds", default=1, help="seeds of each, from 0 on")
+@click.option("--set", "changes", multiple=True, metavar="CHANGE...", help="such as epochs=10, or peak_lr=0.05,0.1")
+@click.option("--jobs", type=int, help="processes, instead of one for each core or accelerator")
+@click.option("--holdout", default=0, help="training images left out and measured on; the test set stays closed")
+@click.option("--data", default="auto", help=DATA)
+@click.option("--out", default="runs/sweep", help="folder of the run directories")
+@click.option("--device", default="auto", help="auto, cpu, cuda or mps")
+@click.option("--dask", metavar="ADDRESS", help="of a Dask scheduler, whose workers train instead")
+def sweep(**options) -> int:
+    """Train recipes with changes and seeds, many at once.
+
+    Each training is a run directory OUT/<name>-seed<seed>; what is done is not done again, and what was stopped goes
+    on. The status is 1 when one failed.
+    """
+    from helpers.workbook import sweeping
+
+    return sweeping.sweep(**options)
 
 
 @main.command()

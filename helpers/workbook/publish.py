@@ -1,6 +1,5 @@
 """What commands write into the repository: a full run's outputs, and the README's table of results."""
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from helpers.engines.run_directory import RESULT, read_json
 from helpers.errors import BadInput
 from helpers.workbook.parameters import ROOT, notebooks
 
@@ -38,6 +38,11 @@ def render(run: str | Path | None = None) -> None:
     for pattern, target in (("images/*.png", "images"), ("results/*.*", "notebooks/results")):
         for path in folder.glob(pattern):
             shutil.copy(path, ROOT / target)
+    for path in folder.glob(f"checkpoints/**/{RESULT}"):  # of a sweep; one on a hold-out is no result yet
+        record = read_json(path, "is damaged: delete it, and run again")
+        if "test_accuracy" in record["final"]:
+            name = f"{path.parent.name}-{len(record['epochs'])}epochs.json"
+            shutil.copy(path, ROOT / "notebooks" / "results" / name)
     readme()
     print(f"Rendered {', '.join(rendered)} from {folder.name}.")
 
@@ -51,14 +56,7 @@ def _newest_full_run() -> Path:
 
 
 def _read_summary(folder: Path) -> dict:
-    return _read_json(folder / "summary.json", "is missing or damaged, so this is no finished run: run it again")
-
-
-def _read_json(path: Path, problem: str) -> dict:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path} {problem} ({error}).") from None
+    return read_json(folder / "summary.json", "is missing or damaged, so this is no finished run: run it again")
 
 
 def _take_outputs(stem: str, executed: NotebookNode) -> NotebookNode:
@@ -100,7 +98,7 @@ def readme() -> None:
 def insert_results(text: str) -> str:
     """Return the README with its table of results as the files in notebooks/results/ give it."""
     problem = "is damaged: restore it from git or train again"
-    records = [_read_json(path, problem) for path in sorted((ROOT / "notebooks" / "results").glob("*.json"))]
+    records = [read_json(path, problem) for path in sorted((ROOT / "notebooks" / "results").glob("*.json"))]
     marked = re.compile("(<!-- results -->\n).*(<!-- /results -->)", re.DOTALL)
     if not marked.search(text):
         raise BadInput("README.md has no lines <!-- results --> and <!-- /results -->: put them around the table.")
@@ -111,6 +109,9 @@ def format_results(records: list[dict]) -> str:
     """Return a Markdown table, a row for the longest run of each network and seed, and a line with the machines."""
     if not records:
         return "No results yet.\n"
+    for record in records:
+        if "test_accuracy" not in record["final"]:
+            raise BadInput(f"A result of {record['network']} is a hold-out's: take it out of notebooks/results/.")
     lines = [
         "| network | parameters | receptive field | published | measured here | epochs | trained on | minutes | seed |",
         "|---|---:|---:|---|---:|---:|---:|---:|---:|",

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from helpers.data import load_cifar10, train_val_split
+from helpers.data import ImageSet, load_cifar10, train_val_split
+from helpers.engines.run_directory import RESULT
 from helpers.errors import BadInput
 from helpers.evaluation import accuracy, class_accuracy, predict
 from helpers.models import build, load_trained
@@ -30,10 +31,11 @@ def train(
     anew: bool = False,
     tensorboard: bool = False,
 ) -> Path:
-    """Train by the named recipe, go on where a stopped run is, look at the test set, write and return result.json.
+    """Train by the named recipe, go on where a stopped run is, measure the network, write and return result.json.
 
-    `holdout` training images, as many of each class, are left out for an accuracy after every epoch. `anew` starts
-    again in a folder that has been used. `tensorboard` writes every epoch's figures for TensorBoard, too.
+    `holdout` training images, as many of each class, are left out; the accuracy is then theirs, after every epoch, and
+    the test set stays closed: it is not for choosing. Without them the test set is looked at once, at the end. `anew`
+    starts again in a folder that has been used. `tensorboard` writes every epoch's figures for TensorBoard, too.
     """
     if tensorboard and not find_spec("tensorboard"):
         raise BadInput("TensorBoard is not installed: pip install tensorboard, or leave the option out.")
@@ -43,21 +45,27 @@ def train(
     folder = Path(run_dir or f"runs/{name}-seed{seed}")
     images = load_cifar10(data)
     print(banner(images.describe(), seed, device))
-    if not 0 <= holdout < len(images) or holdout % 10:
-        raise BadInput(f"The hold-out is {holdout}; give a multiple of ten from 0 to {len(images) - 10:,}.")
-    images, val = train_val_split(images, holdout / len(images)) if holdout else (images, None)
+    images, val = hold_out(images, holdout)
     model = build(recipe.network, seed)
     on_epoch = partial(write_events, folder) if tensorboard else None
     history = fit(
         model, images, recipe, val=val, run_dir=folder, seed=seed, device=device, resume=not anew, on_epoch=on_epoch
     )
-    test = load_cifar10(data, train=False)
-    logits = predict(model, test.images, mean=recipe.mean, std=recipe.std)
-    path = folder / "result.json"
-    write_result(path, result(recipe, model, history, logits, images, test, seed=seed))
-    reached = f"{accuracy(logits, test.labels):.2f} % of {len(test):,} {test.source} test images"
+    measured, of = (load_cifar10(data, train=False), "test") if val is None else (val, "holdout")
+    logits = predict(model, measured.images, mean=recipe.mean, std=recipe.std)
+    path = folder / RESULT
+    write_result(path, result(recipe, model, history, logits, images, measured, seed=seed, measured_on=of))
+    kind = "test images" if val is None else "held-out images, and the test set stays closed"
+    reached = f"{accuracy(logits, measured.labels):.2f} % of {len(measured):,} {measured.source} {kind}"
     print(f"{name}: {reached} after {recipe.epochs} epochs; {path}")
     return path
+
+
+def hold_out(images: ImageSet, count: int) -> tuple[ImageSet, ImageSet | None]:
+    """Return the images without a hold-out of `count`, as many of each class, and it; None for none."""
+    if not 0 <= count < len(images) or count % 10:
+        raise BadInput(f"The hold-out is {count}; give a multiple of ten from 0 to {len(images) - 10:,}.")
+    return train_val_split(images, count / len(images)) if count else (images, None)
 
 
 def write_events(folder: Path, row: dict) -> None:
