@@ -3,11 +3,13 @@
 import os
 import pickle
 import signal
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partialmethod
 from multiprocessing import connection, get_context, parent_process
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -37,7 +39,7 @@ def run_jobs(
         raise BadInput(f"{workers} processes were asked for; give a number from 1.")
     if not jobs:
         return
-    context = get_context("spawn")  # a fork would copy the threads' locks, and CUDA cannot be forked
+    context = processes_for(function)
     stop, progress = context.RawValue("b"), context.RawArray("i", len(jobs))
     with Stop() as signals, TemporaryDirectory() as folder:
         content = _write(Path(folder) / "jobs", function, jobs, shared)
@@ -53,11 +55,23 @@ def run_jobs(
             pool.close()
 
 
+def processes_for(function: Callable) -> BaseContext:
+    """Return how processes start: clean ones, since a copy of this one would have its locks and a dead CUDA.
+
+    On Linux they are copies of one that has imported what the function needs and done nothing else: no wait for torch.
+    """
+    if sys.platform != "linux":
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__, function.__module__])
+    return context
+
+
 def refuse_names(names: Sequence[str]) -> None:
     """Raise BadInput for names of jobs that cannot be those of folders, or are alike where capitals do not count."""
     folded = Counter(name.casefold() for name in names)
     for name in names:
-        if name != Path(name).name or set(name) & set('<>:"|?*\\') or name.startswith("."):
+        if not name or name != Path(name).name or set(name) & set('<>:"|?*\\') or name.startswith("."):
             raise BadInput(f"{name!r} cannot be a folder's name: give another name.")
         if folded[name.casefold()] > 1:
             raise BadInput(f"Two are called {name!r}: give each name and seed once.")
