@@ -1,8 +1,6 @@
 """Images and labels in memory: CIFAR-10, a synthetic stand-in drawn by code, splits and statistics."""
 
 import os
-import socket
-import urllib.request
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,16 +9,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from helpers.engines import stand_in
+from helpers.engines import batch_files, stand_in
 from helpers.errors import BadInput
 
 # Per-channel mean and standard deviation of the 50,000 training images, values in [0, 1];
 # `statistics(load_cifar10().images)` recomputes them, and notebook 01 asserts that it does.
 CIFAR10_MEAN = (0.4913997, 0.4821584, 0.4465309)
 CIFAR10_STD = (0.2470322, 0.2434851, 0.2615878)
-
-CONNECT_TIMEOUT = 5  # seconds: an offline laptop must fall back at once, not after minutes
-STALL_TIMEOUT = 60  # seconds without a byte after which a download has failed
 
 
 @dataclass(frozen=True)
@@ -60,13 +55,13 @@ def load_cifar10(root: str | os.PathLike = "auto", train: bool = True) -> ImageS
     if root == "synthetic":
         return synthetic(train)
     if root not in ("auto", "cifar10"):
-        return _read(_existing(Path(root), "The data folder"), train)
+        return _real(batch_files.existing(Path(root), "The data folder"), train)
     if os.environ.get("CIFAR10_ROOT"):
-        return _read(_existing(Path(os.environ["CIFAR10_ROOT"]), "$CIFAR10_ROOT"), train)
+        return _real(batch_files.existing(Path(os.environ["CIFAR10_ROOT"]), "$CIFAR10_ROOT"), train)
     folder = _data_folder()
-    offline = None if (folder / _dataset().base_folder).is_dir() else _download(folder)
+    offline = batch_files.fetch(folder)
     if offline is None:
-        return _read(folder, train)
+        return _real(folder, train)
     if root == "cifar10":
         raise BadInput(
             f"CIFAR-10 is not in {folder} and cannot be downloaded ({offline}): connect to the internet, "
@@ -127,60 +122,11 @@ def normalise(images: Tensor, mean: tuple = CIFAR10_MEAN, std: tuple = CIFAR10_S
     return (images - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
 
 
-def _dataset():
-    from torchvision.datasets import CIFAR10  # here, since importing torchvision takes seconds
-
-    return CIFAR10
+def _real(folder: Path, train: bool) -> ImageSet:
+    return ImageSet(*batch_files.read(folder, train), "cifar10")
 
 
 def _data_folder() -> Path:
     """Return `data/` at the root of a checkout, or beside the notebook where the helpers are installed alone."""
     checkout = Path(__file__).parent.parent
     return checkout / "data" if (checkout / "pyproject.toml").is_file() else Path("data")
-
-
-def _download(folder: Path) -> str | None:
-    """Download CIFAR-10 to the folder; return why its server cannot be reached within seconds, or None when done."""
-    request = urllib.request.Request(_dataset().url, method="HEAD")
-    try:
-        urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT).close()
-    except OSError as error:  # URLError is one, and holds the reason
-        return str(getattr(error, "reason", error))
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(STALL_TIMEOUT)  # torchvision sets none and would wait forever
-    try:
-        _dataset()(folder, download=True)
-    except (OSError, RuntimeError) as error:
-        raise BadInput(
-            f"CIFAR-10 could not be downloaded to {folder} ({error}): run it again, or set CIFAR10_ROOT to a copy."
-        ) from error
-    finally:
-        socket.setdefaulttimeout(before)
-    return None
-
-
-def _existing(folder: Path, name: str) -> Path:
-    folder = folder.parent if folder.name == _dataset().base_folder else folder
-    if not (folder / _dataset().base_folder).is_dir():
-        raise BadInput(
-            f"{name} {str(folder)!r} holds no folder {_dataset().base_folder}; "
-            "give the folder that contains it, or choose the data 'auto' or 'synthetic'."
-        )
-    return folder
-
-
-def _read(folder: Path, train: bool) -> ImageSet:
-    """Read the batch files as torchvision does, which checks every one; name the damaged one, which it does not."""
-    from torchvision.datasets.utils import check_integrity
-
-    dataset = _dataset()
-    try:
-        read = dataset(folder, train)
-    except RuntimeError:
-        files = [*dataset.train_list, *dataset.test_list, [dataset.meta["filename"], dataset.meta["md5"]]]
-        paths = {folder / dataset.base_folder / name: md5 for name, md5 in files}
-        damaged = next(path for path, md5 in paths.items() if not check_integrity(path, md5))
-        what = "is damaged" if damaged.exists() else "is missing"
-        raise BadInput(f"{damaged} {what}: delete {damaged.parent} and download or copy CIFAR-10 again.") from None
-    labels = np.array(read.targets, np.int64)
-    return ImageSet(np.ascontiguousarray(read.data), labels, tuple(read.classes), "cifar10")

@@ -33,7 +33,7 @@ def result(
         "data_source": test.source,
         "train_images": len(train),
         "engine": history.engine,
-        **{name: began[name] for name in ("commit", "machine", "device", "threads", "versions")},
+        **{name: began.get(name) for name in ("commit", "machine", "device", "precision", "threads", "versions")},
         "resumed": history.sessions[1:],
         "epochs": history.rows,
         "final": {

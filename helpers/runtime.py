@@ -54,9 +54,10 @@ def commit() -> str | None:
         return None
 
 
-def session(device: torch.device) -> dict:
-    """Return what can change a run's last digits: code, machine, device, threads, versions."""
+def session(device: torch.device, precision: torch.dtype | None = None) -> dict:
+    """Return what can change a run's last digits: code, machine, device, precision, threads, versions."""
     where = {"commit": commit(), "machine": machine(), "device": str(device)}
+    where["precision"] = str(precision or torch.float32).removeprefix("torch.")
     return where | {"threads": torch.get_num_threads(), "versions": versions()}
 
 

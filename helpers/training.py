@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from helpers.data import ImageSet
-from helpers.engines.fast import keep_freed_memory, mixed_precision, peak_memory
+from helpers.engines.fast import half_precision, keep_freed_memory, peak_memory
 from helpers.engines.muon import Muon, orthogonal_apart
 from helpers.engines.resumable import repeatable, resumable
 from helpers.engines.stepping import Stepper
@@ -55,6 +55,7 @@ def fit(
     run_dir: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
+    precision: str = "auto",
     resume: bool = True,
     on_step: Callable[["Run"], None] | None = None,
     on_epoch: Callable[[dict], None] | None = None,
@@ -68,9 +69,10 @@ def fit(
     from there to the same end, bit for bit. Ctrl-C and SIGTERM then finish the step, save, and raise Interrupted.
     `on_step` is called with the run after every step, `on_epoch` with the history's new row after every epoch, each
     before the state is saved. `workers` are processes that augment image by image; a CPU has no core to spare for them.
+    `precision` is "float32", "bfloat16" or "auto": half precision on a GPU, and on a CPU where it is faster.
 
-    Raises BadInput for an empty set, labels that are not 0 to 9, a missing device, a `run_dir` that cannot be written
-    to, is in use or holds another run, and for a loss or gradient that is no longer finite.
+    Raises BadInput for an empty set, labels that are not 0 to 9, a missing device or precision, a `run_dir` that cannot
+    be written to, is in use or holds another run, and for a loss or gradient that is no longer finite.
     """
     _refuse(train, val, seed, workers)
     log, device = log or (lambda line: None), pick_device(device)
@@ -81,8 +83,13 @@ def fit(
     loader = TrainLoader(train, recipe, seed=seed, device=device, workers=workers)
     if loader.fallback_reason:
         log(loader.fallback_reason)
-    run = Run(model, recipe, loader)
-    state = resumable(run, run_dir, _config(run, val), session(device), resume=resume, every=save_every, log=log)
+    size = train.images.shape[1:3]
+    half = half_precision(precision, device, model, (min(recipe.batch_size, 256), 3, *size))
+    if half:
+        log(f"trained in {str(half).removeprefix('torch.')}; weights, norms' statistics and the loss in float32")
+    run = Run(model, recipe, loader, half)
+    where = session(device, half)
+    state = resumable(run, run_dir, _config(run, val), where, resume=resume, every=save_every, log=log)
     with repeatable(), state as save:
         for epoch in range(len(run.rows), recipe.epochs):
             train_epoch(run, epoch, on_step, save)
@@ -121,7 +128,7 @@ def train_step(run: "Run", images: Tensor, labels: Tensor) -> None:
         group["lr"] = learning_rate(run.recipe, run.step, run.steps)
     with run.stepper.autocast():  # in half precision where that is faster
         logits = run.model(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=run.recipe.label_smoothing)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=run.recipe.label_smoothing)
     run.optimizer.zero_grad()
     gradient_norm = run.stepper.backward(loss)
     run.watch(loss, gradient_norm)
@@ -138,11 +145,11 @@ def train_step(run: "Run", images: Tensor, labels: Tensor) -> None:
 class Run:
     """Everything that a run is between two steps; `state_dict` is what a checkpoint holds."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, loader: TrainLoader):
+    def __init__(self, model: nn.Module, recipe: Recipe, loader: TrainLoader, precision: torch.dtype | None = None):
         self.model, self.recipe, self.loader = model, recipe, loader
         self.device, self.steps = loader.device, recipe.epochs * loader.steps
         self.optimizer = make_optimizer(model, recipe)
-        self.stepper = Stepper(self.optimizer, self.device, mixed_precision(self.device))
+        self.stepper = Stepper(self.optimizer, self.device, precision)
         self.average = None
         if recipe.average is not None:  # the norms' statistics are averaged with the weights that they belong to
             self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)

@@ -7,6 +7,7 @@ import pytest
 
 from helpers import data
 from helpers.data import CIFAR10_MEAN, CIFAR10_STD, load_cifar10, statistics, take, train_val_split
+from helpers.engines import batch_files
 from helpers.errors import BadInput
 
 # Reported for the dilated_193k answer: mean, std and var per channel of the training and the test images.
@@ -129,7 +130,7 @@ def test_download_that_breaks_off_is_one_sentence_and_no_stand_in(online, monkey
     from torchvision.datasets import CIFAR10
 
     def broken(self):
-        assert socket.getdefaulttimeout() == data.STALL_TIMEOUT
+        assert socket.getdefaulttimeout() == batch_files.STALL_TIMEOUT
         raise failure
 
     monkeypatch.setattr(CIFAR10, "download", broken)

@@ -109,6 +109,7 @@ def check(**options) -> int:
 @click.option("--epochs", type=int, help="instead of the recipe's own")
 @click.option("--holdout", default=0, help="training images left out to watch the run by")
 @click.option("--device", default="auto", help="auto, cpu, cuda or mps")
+@click.option("--precision", default="auto", help="auto (half where that is faster), float32 or bfloat16")
 @click.option("--anew", is_flag=True, help="start again in a folder that has been used")
 @click.option("--tensorboard", is_flag=True, help="write TensorBoard's files into the folder, too")
 @click.option("--data", default="auto", help=DATA)

@@ -27,6 +27,7 @@ def train(
     holdout: int = 0,
     data: str = "auto",
     device: str = "auto",
+    precision: str = "auto",
     anew: bool = False,
     tensorboard: bool = False,
 ) -> Path:
@@ -48,9 +49,8 @@ def train(
     images, val = train_val_split(images, holdout / len(images)) if holdout else (images, None)
     model = build(recipe.network, seed)
     on_epoch = partial(write_events, folder) if tensorboard else None
-    history = fit(
-        model, images, recipe, val=val, run_dir=folder, seed=seed, device=device, resume=not anew, on_epoch=on_epoch
-    )
+    where = {"run_dir": folder, "seed": seed, "device": device, "precision": precision}
+    history = fit(model, images, recipe, val=val, resume=not anew, on_epoch=on_epoch, **where)
     test = load_cifar10(data, train=False)
     logits = predict(model, test.images, mean=recipe.mean, std=recipe.std)
     path = folder / "result.json"
