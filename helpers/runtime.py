@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from helpers.engines import ranks
 from helpers.errors import BadInput
 
 PACKAGES = ("torch", "torchvision", "albumentations", "numpy")
@@ -55,10 +56,10 @@ def commit() -> str | None:
 
 
 def session(device: torch.device, precision: torch.dtype | None = None) -> dict:
-    """Return what can change a run's last digits: code, machine, device, precision, threads, versions."""
+    """Return what can change a run's last digits: code, machine, device, precision, processes, threads, versions."""
     where = {"commit": commit(), "machine": machine(), "device": str(device)}
     where["precision"] = str(precision or torch.float32).removeprefix("torch.")
-    return where | {"threads": torch.get_num_threads(), "versions": versions()}
+    return where | {"processes": ranks.count(), "threads": torch.get_num_threads(), "versions": versions()}
 
 
 def banner(data: str, seed: int, device: str = "auto") -> str:

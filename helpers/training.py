@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from helpers.data import ImageSet
+from helpers.engines import ranks
 from helpers.engines.fast import half_precision, keep_freed_memory, peak_memory
 from helpers.engines.muon import Muon, orthogonal_apart
 from helpers.engines.resumable import repeatable, resumable
@@ -123,14 +124,15 @@ def train_epoch(run: "Run", epoch: int, on_step: Callable | None = None, save: C
 
 def train_step(run: "Run", images: Tensor, labels: Tensor) -> None:
     """Take one step: forward, loss, gradients, weights; no step on numbers that are not finite."""
-    torch.manual_seed(int(np.random.default_rng((run.loader.seed, run.step)).integers(2**63)))  # dropout's masks
+    key = (run.loader.seed, run.step, *ranks.own())
+    torch.manual_seed(int(np.random.default_rng(key).integers(2**63)))  # dropout's masks
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(run.recipe, run.step, run.steps)
     with run.stepper.autocast():  # in half precision where that is faster
-        logits = run.model(images)
+        logits = run.forward(images)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=run.recipe.label_smoothing)
     run.optimizer.zero_grad()
-    gradient_norm = run.stepper.backward(loss)
+    gradient_norm = run.stepper.backward(ranks.weighted(loss, len(labels)))
     run.watch(loss, gradient_norm)
     if run.recipe.clip_norm is not None:
         nn.utils.clip_grads_with_norm_(run.model.parameters(), run.recipe.clip_norm, gradient_norm)
@@ -153,6 +155,7 @@ class Run:
         self.average = None
         if recipe.average is not None:  # the norms' statistics are averaged with the weights that they belong to
             self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
+        self.forward = ranks.spread(model)  # on several devices by all of them, else the model itself
         self.step, self.rows = 0, []  # steps taken, and rows of the epochs done
         self._start_epoch()
 
@@ -177,6 +180,7 @@ class Run:
     def finish_epoch(self, val: ImageSet | None) -> None:
         """Add the epoch's row: what was met on the way (augmented images, moving weights), then the hold-out."""
         self.refuse_divergence()
+        ranks.move_to_first(self.loss_sum, self.correct)
         seen = len(self.loader.data)
         row = {
             "epoch": len(self.rows) + 1,
@@ -214,6 +218,7 @@ class Run:
     def state_dict(self) -> dict:
         """Return the state as plain tensors and values; raises BadInput for one that is not finite."""
         self.refuse_divergence()
+        ranks.move_to_first(self.loss_sum, self.correct)
         plain = {name: getattr(self, name) for name in ("step", "rows", "loss_sum", "correct", "seconds")}
         return plain | {name: part.state_dict() for name, part in self._parts().items()}
 
@@ -225,7 +230,8 @@ class Run:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.step, self.rows, self.seconds = state["step"], state["rows"], state["seconds"]
-        self.loss_sum, self.correct = state["loss_sum"].to(self.device), state["correct"].to(self.device)
+        first = ranks.rank() == 0  # the others start at zero
+        self.loss_sum, self.correct = (first * state[name].to(self.device) for name in ("loss_sum", "correct"))
 
     def _parts(self) -> dict:
         parts = {"model": self.model, "optimizer": self.optimizer, "scaler": self.stepper}

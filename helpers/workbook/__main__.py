@@ -46,6 +46,9 @@ def main() -> None:
     """Run, check and publish the workbook's notebooks."""
     # Threads that spin while they wait make two processes on the same cores several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if os.environ.get("RANK", "0") != "0":  # one of several processes that torchrun started: the first speaks for all
+        os.environ["TQDM_DISABLE"] = "1"
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     sys.stdout.reconfigure(line_buffering=True)  # a log shows each line when it is printed, as a terminal does
 
 
@@ -116,11 +119,14 @@ def check(**options) -> int:
 def train(**options) -> None:
     """Train a network by its recipe, or go on where it stopped.
 
-    RECIPE is its name, such as mobilenet_c40. After the last epoch the network is measured on the test set.
+    RECIPE is its name, such as mobilenet_c40. After the last epoch the network is measured on the test set. On N
+    devices: torchrun --standalone --nproc-per-node N -m helpers.workbook train RECIPE.
     """
+    from helpers.engines.ranks import joined
     from helpers.workbook import trainings
 
-    trainings.train(**options)
+    with joined():
+        trainings.train(**options)
 
 
 @main.command()

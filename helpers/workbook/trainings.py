@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.data import load_cifar10, train_val_split
+from helpers.engines import ranks
 from helpers.errors import BadInput
 from helpers.evaluation import accuracy, class_accuracy, predict
 from helpers.models import build, load_trained
@@ -48,12 +49,15 @@ def train(
         raise BadInput(f"The hold-out is {holdout}; give a multiple of ten from 0 to {len(images) - 10:,}.")
     images, val = train_val_split(images, holdout / len(images)) if holdout else (images, None)
     model = build(recipe.network, seed)
-    on_epoch = partial(write_events, folder) if tensorboard else None
+    first = ranks.rank() == 0  # the other processes of a training have nothing to write
+    on_epoch = partial(write_events, folder) if tensorboard and first else None
     where = {"run_dir": folder, "seed": seed, "device": device, "precision": precision}
     history = fit(model, images, recipe, val=val, resume=not anew, on_epoch=on_epoch, **where)
+    path = folder / "result.json"
+    if not first:
+        return path
     test = load_cifar10(data, train=False)
     logits = predict(model, test.images, mean=recipe.mean, std=recipe.std)
-    path = folder / "result.json"
     write_result(path, result(recipe, model, history, logits, images, test, seed=seed))
     reached = f"{accuracy(logits, test.labels):.2f} % of {len(test):,} {test.source} test images"
     print(f"{name}: {reached} after {recipe.epochs} epochs; {path}")
