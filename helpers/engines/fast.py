@@ -45,13 +45,14 @@ def half_precision(wanted: str, device: torch.device, model: nn.Module, shape: t
         raise BadInput(f"The device {str(device)!r} does not compute in bfloat16: choose auto or float32.")
     if wanted == "auto" and gpu:
         return torch.bfloat16 if supported else torch.float16
-    multiplies = wanted == "auto" and device.type == "cpu" and cpu_capabilities().get("amx_bf16", False)
-    return torch.bfloat16 if wanted == "bfloat16" or (multiplies and is_faster(torch.bfloat16, model, shape)) else None
+    taken = wanted == "auto" and multiplies_in_half(device) and is_faster(torch.bfloat16, model, shape)
+    return torch.bfloat16 if wanted == "bfloat16" or taken else None
 
 
-def cpu_capabilities() -> dict[str, object]:
-    """Return what torch knows of this processor; nothing before torch 2.13, which cannot tell."""
-    return getattr(torch.cpu, "get_capabilities", dict)()
+def multiplies_in_half(device: torch.device) -> bool:
+    """Return whether the device has units that multiply matrices in half precision; torch before 2.13 cannot tell."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return device.type == "cuda" or (device.type == "cpu" and capabilities.get("amx_bf16", False))
 
 
 def is_faster(precision: torch.dtype, model: nn.Module, shape: tuple[int, ...]) -> bool:

@@ -118,7 +118,8 @@ class BatchNorm2d(nn.BatchNorm2d):
         if not self.training or count() == 1:
             return super().forward(features)
         own = features.numel() / features.shape[1]
-        var, mean = (part.double() for part in torch.var_mean(features.float(), (0, 2, 3), correction=0))
+        wide = features.to(torch.promote_types(features.dtype, torch.float32))
+        var, mean = (part.double() for part in torch.var_mean(wide, (0, 2, 3), correction=0))
         sums = Sum.apply(torch.stack([own * mean, own * (var + mean**2), torch.full_like(mean, own)]))
         everywhere, mean = sums[2], sums[0] / sums[2]
         var = sums[1] / everywhere - mean**2  # in float64, or digits would be lost

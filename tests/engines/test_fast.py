@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.engines import fast
 from helpers.engines.fast import half_precision, is_faster
 from helpers.errors import BadInput
 
@@ -54,7 +53,7 @@ class Slow(nn.Conv2d):
 def test_matrix_units_are_used_where_the_network_is_faster_in_half_precision(monkeypatch, slow, chosen):
     model = Slow(slow)
     assert is_faster(torch.bfloat16, model, SHAPE) == (chosen is not None)
-    monkeypatch.setattr(fast, "cpu_capabilities", lambda: {"amx_bf16": True})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
     generator = torch.get_rng_state()
     assert half_precision("auto", CPU, model, SHAPE) == chosen
     assert half_precision("float32", CPU, model, SHAPE) is None
@@ -62,7 +61,7 @@ def test_matrix_units_are_used_where_the_network_is_faster_in_half_precision(mon
 
 
 def test_a_processor_without_matrix_units_takes_half_precision_on_request_only(monkeypatch):
-    monkeypatch.setattr(fast, "cpu_capabilities", dict)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
     assert half_precision("auto", CPU, Slow(torch.float32), SHAPE) is None
     assert half_precision("bfloat16", CPU, Slow(torch.float32), SHAPE) == torch.bfloat16
 

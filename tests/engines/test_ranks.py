@@ -16,13 +16,17 @@ from helpers.errors import BadInput
 from helpers.loaders import TrainLoader
 
 
-def test_two_processes_take_the_steps_of_one_stop_together_and_one_goes_on(tmp_path):
+def test_two_processes_have_the_gradients_of_one_stop_together_and_one_goes_on(tmp_path):
     environment = os.environ | {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += [two_ranks.__file__, tmp_path / "two"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     stopped = f"Stopped after step {two_ranks.STOP} of 10"  # though the signal reached one of them
     assert sorted(line[:3] for line in done.stdout.splitlines() if stopped in line) == ["0: ", "1: "], done.stderr
+
+    of_two = torch.load(tmp_path / "two.pt")
+    for name, tensor in two_ranks.gradients().items():
+        torch.testing.assert_close(of_two[name], tensor, rtol=1e-9, atol=1e-12)
 
     one, resumed = two_ranks.network(), two_ranks.network()
     expected = two_ranks.train(one, tmp_path / "one")
