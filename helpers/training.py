@@ -77,20 +77,15 @@ def fit(
     """
     _refuse(train, val, seed, workers)
     log, device = log or (lambda line: None), pick_device(device)
-    keep_freed_memory()
-    model.to(device, memory_format=torch.channels_last)
-    set_dropout(model, recipe.dropout)
-    workers = (0 if device.type == "cpu" else 2) if workers is None else workers
+    prepare(model, recipe, device)
     loader = TrainLoader(train, recipe, seed=seed, device=device, workers=workers)
     if loader.fallback_reason:
         log(loader.fallback_reason)
-    size = train.images.shape[1:3]
-    half = half_precision(precision, device, model, (min(recipe.batch_size, 256), 3, *size))
+    half = half_precision(precision, device, model, (min(recipe.batch_size, 256), 3, *train.images.shape[1:3]))
     if half:
         log(f"trained in {str(half).removeprefix('torch.')}; weights, norms' statistics and the loss in float32")
     run = Run(model, recipe, loader, half)
-    where = session(device, half)
-    state = resumable(run, run_dir, _config(run, val), where, resume=resume, every=save_every, log=log)
+    state = resumable(run, run_dir, _config(run, val), session(device, half), resume=resume, every=save_every, log=log)
     with repeatable(), state as save:
         for epoch in range(len(run.rows), recipe.epochs):
             train_epoch(run, epoch, on_step, save)
@@ -104,6 +99,13 @@ def fit(
             about = {"config": save.folder.config, "classes": train.classes, "last_epoch": run.rows[-1]}
             save_weights(save.folder.path, model, about)
     return History(run.rows, save.sessions, loader.engine)
+
+
+def prepare(model: nn.Module, recipe: Recipe, device: torch.device) -> None:
+    """Bring the model to the device, in the layout that trains fastest, and give it the recipe's dropout."""
+    keep_freed_memory()
+    model.to(device, memory_format=torch.channels_last)
+    set_dropout(model, recipe.dropout)
 
 
 def train_epoch(run: "Run", epoch: int, on_step: Callable | None = None, save: Callable = lambda: None) -> None:

@@ -36,7 +36,7 @@ from helpers.recipes import RECIPES
 from helpers.results import write_result
 from helpers.runtime import commit, machine, pick_device, session, versions
 from helpers.summary import multiply_adds
-from helpers.training import Run, make_optimizer, train_step
+from helpers.training import Run, make_optimizer, prepare, train_step
 
 WARM_UP = 2  # steps not counted: the first ones meet cold caches
 ROW = "{:16}{:<7}{:22}{:22}{:7}{:20}{:12}{:11}{:9}{:8}{}".format  # of the table that is printed
@@ -178,10 +178,8 @@ def time_workbook_loop(network: str, batch_size: int, steps: int, precision: str
 def begin(network: str, batch_size: int, steps: int, precision: str) -> tuple[Run, Iterable]:
     """Return a run of `fit` before its first step, and the batches of an epoch of WARM_UP and `steps` more."""
     device, recipe = pick_device(), replace(RECIPES[network], batch_size=batch_size)
-    keep_freed_memory()
-    data = noise((WARM_UP + steps) * batch_size)
-    model = build(network).to(device, memory_format=torch.channels_last).train()
-    set_dropout(model, recipe.dropout)
+    model, data = build(network).train(), noise((WARM_UP + steps) * batch_size)
+    prepare(model, recipe, device)
     half = half_precision(precision, device, model, (min(batch_size, 256), 3, 32, 32))
     run = Run(model, recipe, TrainLoader(data, recipe, seed=0, device=device), half)
     return run, run.loader.epoch(0)
