@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from helpers.engines import cifar10_files, stand_in
+from helpers.engines import batch_files, stand_in
 from helpers.errors import BadInput
 
 # Per-channel mean and standard deviation of the 50,000 training images, values in [0, 1];
@@ -54,15 +54,15 @@ def load_cifar10(root: str | os.PathLike = "auto", train: bool = True) -> ImageS
     """
     if root == "synthetic":
         return synthetic(train)
-    folder, offline = cifar10_files.data_folder(), None
+    folder, offline = _data_folder(), None
     if root not in ("auto", "cifar10"):
-        folder = cifar10_files.existing(Path(root), "The data folder")
+        folder = batch_files.existing(Path(root), "The data folder")
     elif os.environ.get("CIFAR10_ROOT"):
-        folder = cifar10_files.existing(Path(os.environ["CIFAR10_ROOT"]), "$CIFAR10_ROOT")
+        folder = batch_files.existing(Path(os.environ["CIFAR10_ROOT"]), "$CIFAR10_ROOT")
     else:
-        offline = cifar10_files.download(folder)
+        offline = batch_files.fetch(folder)
     if offline is None:
-        return ImageSet(*cifar10_files.read(folder, train), "cifar10")
+        return ImageSet(*batch_files.read(folder, train), "cifar10")
     if root == "cifar10":
         raise BadInput(
             f"CIFAR-10 is not in {folder} and cannot be downloaded ({offline}): connect to the internet, "
@@ -121,3 +121,9 @@ def normalise(images: Tensor, mean: tuple = CIFAR10_MEAN, std: tuple = CIFAR10_S
     """Turn uint8 (N, H, W, 3) into float (N, 3, H, W) of mean 0 and standard deviation 1 over the data set."""
     images = images.permute(0, 3, 1, 2).float() / 255
     return (images - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+
+
+def _data_folder() -> Path:
+    """Return `data/` at the root of a checkout, or beside the notebook where the helpers are installed alone."""
+    checkout = Path(__file__).parent.parent
+    return checkout / "data" if (checkout / "pyproject.toml").is_file() else Path("data")

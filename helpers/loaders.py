@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from helpers.augment import augment_image, augmentation, batched
 from helpers.data import ImageSet
+from helpers.engines import ranks
 from helpers.errors import BadInput
 from helpers.recipes import Recipe
 
@@ -22,20 +23,26 @@ class TrainLoader:
     """The batches of a run, any epoch of it from any step on: what they hold follows from seed, epoch and place.
 
     The recipe's `engine` says how images are augmented. "batched": on the device, where all images lie as uint8, with
-    tensor operations on whole batches. "per_image": by albumentations, one after another, in `workers` processes or in
-    this one. "auto" takes batches unless a transform has no tensor form; `fallback_reason` then says which. Batches
-    differ in size by one image at most, so that none is a stub whose batch statistics are noise.
+    tensor operations on whole batches. "per_image": by albumentations, one after another, in `workers` processes (by
+    default two for a GPU) or in this one. "auto" takes batches unless a transform has no tensor form; `fallback_reason`
+    then says which. Batches differ in size by one image at most, so that none is a stub whose batch statistics are
+    noise. Of several processes that train together each gets its share of every batch.
 
-    Raises BadInput for a batch larger than the data, and for an engine that cannot do the recipe's pipeline.
+    Raises BadInput for a batch larger than the data or smaller than the number of processes, and for an engine that
+    cannot do the recipe's pipeline.
     """
 
     def __init__(
-        self, data: ImageSet, recipe: Recipe, *, seed: int, device: torch.device | str = "cpu", workers: int = 0
-    ):
+        self, data: ImageSet, recipe: Recipe, *, seed: int, device: torch.device | str = "cpu",
+        workers: int | None = None,
+    ):  # fmt: skip
         if recipe.batch_size > len(data):
             raise BadInput(f"A batch of {recipe.batch_size} images was asked for, but there are only {len(data)}.")
-        self.data, self.seed, self.device, self.workers = data, seed, torch.device(device), workers
+        self.data, self.seed, self.device = data, seed, torch.device(device)
+        self.workers = (0 if self.device.type == "cpu" else 2) if workers is None else workers
         self.steps = steps_per_epoch(data, recipe)
+        if len(data) // self.steps < ranks.count():
+            raise BadInput(f"{ranks.count()} processes cannot share batches of {len(data) // self.steps} images.")
         self.compose = augmentation(recipe.augmentation, recipe.mean, recipe.std)
         self.pipeline, self.fallback_reason = None, ""
         if recipe.engine != "per_image":
@@ -57,7 +64,7 @@ class TrainLoader:
     def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
         """Yield the epoch's batches, shuffled by (seed, epoch), from step `first` on."""
         order = np.random.default_rng((self.seed, number)).permutation(len(self.data))
-        places = np.array_split(order, self.steps)[first:]
+        places = [ranks.share(batch) for batch in np.array_split(order, self.steps)[first:]]
         return self._whole_batches(number, places) if self.pipeline else self._single_images(number, places)
 
     def _whole_batches(self, epoch: int, places: list[np.ndarray]) -> Iterator[Batch]:

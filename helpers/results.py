@@ -14,6 +14,9 @@ from helpers.recipes import PUBLISHED, RECIPES, Recipe
 from helpers.summary import fingerprint, parameter_count
 from helpers.training import History
 
+# Of a run's first session; a run begun by an older version of the workbook may lack some.
+ORIGIN = ("commit", "machine", "device", "precision", "processes", "threads", "versions")
+
 
 def result(
     recipe: Recipe, model: nn.Module, history: History, logits: Tensor, train: ImageSet, test: ImageSet, *, seed: int,
@@ -38,7 +41,7 @@ def result(
         "data_source": test.source,
         "train_images": len(train),
         "engine": history.engine,
-        **{name: began[name] for name in ("commit", "machine", "device", "threads", "versions")},
+        **{name: began.get(name) for name in ORIGIN},
         "resumed": history.sessions[1:],
         "epochs": history.rows,
         "final": {

@@ -1,13 +1,13 @@
 """The machine under the workbook: its device, its versions, and the line that names both."""
 
-import os
 import platform
-import subprocess
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
 
+from helpers.engines import ranks
+from helpers.engines.origin import commit as commit
+from helpers.engines.origin import machine as machine
 from helpers.errors import BadInput
 
 PACKAGES = ("torch", "torchvision", "albumentations", "numpy")
@@ -34,41 +34,14 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
-def machine() -> str:
-    """Return the processor and, where there is one, the GPU, in words."""
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{os.cpu_count()}-core {_processor()}{gpu}"
-
-
-def commit() -> str | None:
-    """Return the helpers' commit, with "+changes" when files differ from it; None outside a checkout."""
-    folder = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", folder, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def session(device: torch.device) -> dict:
-    """Return what can change a run's last digits: code, machine, device, threads, versions."""
+def session(device: torch.device, precision: torch.dtype | None = None) -> dict:
+    """Return what can change a run's last digits: code, machine, device, precision, processes, threads, versions."""
     where = {"commit": commit(), "machine": machine(), "device": str(device)}
-    return where | {"threads": torch.get_num_threads(), "versions": versions()}
+    where["precision"] = str(precision or torch.float32).removeprefix("torch.")
+    return where | {"processes": ranks.count(), "threads": torch.get_num_threads(), "versions": versions()}
 
 
 def banner(data: str, seed: int, device: str = "auto") -> str:
     """Return the line that opens every notebook: the data's source, seed, device and versions."""
     numbers = ", ".join(f"{name} {number}" for name, number in versions().items())
     return f"{data} · seed {seed} · {pick_device(device)} · {numbers}"
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as info:
-            return next(line.split(":")[1].strip() for line in info if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

@@ -42,8 +42,8 @@ class Trial:
 
 def sweep(
     trials: Sequence[Trial], train: ImageSet, out: str | Path, *, holdout: ImageSet | None = None,
-    test: ImageSet | None = None, jobs: int | None = None, device: str = "auto", dask: str | None = None,
-    log: Callable[[str], None] | None = print,
+    test: ImageSet | None = None, jobs: int | None = None, device: str = "auto", precision: str = "auto",
+    dask: str | None = None, log: Callable[[str], None] | None = print,
 ) -> pd.DataFrame:  # fmt: skip
     """Train all trials, measure each on the hold-out or the test set, and return a row for each, in their order.
 
@@ -61,15 +61,15 @@ def sweep(
     refuse_names([trial.folder for trial in trials])
     records = {trial.folder: _finished(trial, train, out / trial.folder, of, len(images)) for trial in trials}
     waiting = {trial.folder: trial for trial in trials if records[trial.folder] is None}
-    done = [(name, record, "") for name, record in records.items() if record is not None]
     total = len(waiting) if dask else sum(trial.recipe.epochs for trial in waiting.values())
     with tqdm(desc="sweep", unit="trial" if dask else "epoch", total=total, leave=False) as bar:
-        work = {"function": train_trial, "jobs": waiting, "shared": (train, images, of), "out": out, "workers": jobs}
-        work["tick"] = lambda count: bar.update(count - bar.n) if count > bar.n else None
+        work = train_trial, waiting, (train, images, of, precision), out
+        options = {"workers": jobs, "tick": lambda count: bar.update(count - bar.n) if count > bar.n else None}
         if dask:
-            come = cluster.run_jobs(**work, device=device, address=dask, keep=(CONFIG, WEIGHTS, RESULT))
+            come = cluster.run_jobs(*work, address=dask, device=device, keep=(CONFIG, WEIGHTS, RESULT), **options)
         else:
-            come = pool.run_jobs(**work, device=pick_device(device))
+            come = pool.run_jobs(*work, device=pick_device(device), **options)
+        done = ((name, record, "") for name, record in records.items() if record is not None)
         outcomes = in_order(records, chain(done, come))
         rows = [_row(trial, *outcome, log) for trial, outcome in zip(trials, outcomes, strict=True)]
     return pd.DataFrame(rows)
@@ -77,10 +77,10 @@ def sweep(
 
 def train_trial(trial: Trial, shared: tuple, folder: Path, told: Callable) -> dict:
     """Train in this folder, write the record of the run and return it; `told` is called after every step."""
-    (train, images, of), recipe = shared, trial.recipe
+    (train, images, of, precision), recipe = shared, trial.recipe
     model = seeded(trial.network, trial.seed)
-    options = {"run_dir": folder, "seed": trial.seed, "device": told.device, "log": None}
-    history = fit(model, train, recipe, on_step=lambda run: told(len(run.rows)), **options)
+    options = {"run_dir": folder, "seed": trial.seed, "device": told.device, "precision": precision}
+    history = fit(model, train, recipe, log=None, on_step=lambda run: told(len(run.rows)), **options)
     logits = predict(model, images.images, mean=recipe.mean, std=recipe.std)
     record = result(recipe, model, history, logits, train, images, seed=trial.seed, measured_on=of)
     write_result(folder / RESULT, record)
@@ -88,10 +88,7 @@ def train_trial(trial: Trial, shared: tuple, folder: Path, told: Callable) -> di
 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each name: n, mean and std of its accuracies, low and high of the mean's 95 % interval.
-
-    The interval is Student's t, and not a number for a single seed.
-    """
+    """Return for each name n, mean and std of its accuracies, and the mean's 95 % interval (Student's t): low, high."""
     accuracies = table.groupby("name", sort=False).accuracy
     n, mean, std = accuracies.count(), accuracies.mean(), accuracies.std()
     reach = stats.t.ppf(0.975, n - 1) * std / np.sqrt(n)
@@ -109,9 +106,7 @@ def _finished(trial: Trial, train: ImageSet, folder: Path, of: str, seen: int) -
             return None
     record = read_json(folder / RESULT, "is damaged: delete it, and run again")
     if record["final"]["seen"] != seen or f"{of}_accuracy" not in record["final"]:
-        raise BadInput(
-            f"{folder} was not measured on {seen:,} {of} images, as is asked for now: choose another folder."
-        )
+        raise BadInput(f"{folder} was not measured on {seen:,} {of} images: choose another folder for that.")
     return record
 
 

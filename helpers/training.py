@@ -16,7 +16,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from helpers.data import ImageSet
-from helpers.engines.fast import keep_freed_memory, mixed_precision, peak_memory
+from helpers.engines import ranks
+from helpers.engines.fast import half_precision, keep_freed_memory
 from helpers.engines.muon import Muon, orthogonal_apart
 from helpers.engines.resumable import repeatable, resumable
 from helpers.engines.stepping import Stepper
@@ -29,7 +30,7 @@ from helpers.recipes import Recipe
 from helpers.runtime import pick_device, session
 from helpers.summary import fingerprint
 
-MEASURED = ["seconds", "images_per_second", "peak_mb"]  # a history's columns that differ from run to run
+MEASURED = ["seconds", "images_per_second"]  # a history's columns that differ from run to run
 
 
 @dataclass
@@ -55,6 +56,7 @@ def fit(
     run_dir: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
+    precision: str = "auto",
     resume: bool = True,
     on_step: Callable[["Run"], None] | None = None,
     on_epoch: Callable[[dict], None] | None = None,
@@ -68,22 +70,23 @@ def fit(
     from there to the same end, bit for bit. Ctrl-C and SIGTERM then finish the step, save, and raise Interrupted.
     `on_step` is called with the run after every step, `on_epoch` with the history's new row after every epoch, each
     before the state is saved. `workers` are processes that augment image by image; a CPU has no core to spare for them.
+    `precision` is "float32", "bfloat16" or "auto": half precision on a GPU, and on a CPU where it is faster.
 
-    Raises BadInput for an empty set, labels that are not 0 to 9, a missing device, a `run_dir` that cannot be written
-    to, is in use or holds another run, and for a loss or gradient that is no longer finite.
+    Raises BadInput for an empty set, labels that are not 0 to 9, a missing device or precision, a `run_dir` that cannot
+    be written to, is in use or holds another run, and for a loss or gradient that is no longer finite.
     """
     _refuse(train, val, seed, workers)
     log, device = log or (lambda line: None), pick_device(device)
-    keep_freed_memory()
-    model.to(device, memory_format=torch.channels_last)
-    set_dropout(model, recipe.dropout)
-    workers = (0 if device.type == "cpu" else 2) if workers is None else workers
+    prepare(model, recipe, device)
     loader = TrainLoader(train, recipe, seed=seed, device=device, workers=workers)
     if loader.fallback_reason:
         log(loader.fallback_reason)
-    run = Run(model, recipe, loader)
+    half = half_precision(precision, device, model, (min(recipe.batch_size, 256), 3, *train.images.shape[1:3]))
+    if half:
+        log(f"trained in {str(half).removeprefix('torch.')}; weights, norms' statistics and the loss in float32")
+    run = Run(model, recipe, loader, half)
     config = run_config(model, loader, recipe, val)
-    state = resumable(run, run_dir, config, session(device), resume=resume, every=save_every, log=log)
+    state = resumable(run, run_dir, config, session(device, half), resume=resume, every=save_every, log=log)
     with repeatable(), state as save:
         for epoch in range(len(run.rows), recipe.epochs):
             train_epoch(run, epoch, on_step, save)
@@ -97,6 +100,13 @@ def fit(
             about = {"config": save.folder.config, "classes": train.classes, "last_epoch": run.rows[-1]}
             save_weights(save.folder.path, model, about)
     return History(run.rows, save.sessions, loader.engine)
+
+
+def prepare(model: nn.Module, recipe: Recipe, device: torch.device) -> None:
+    """Bring the model to the device, in the layout that trains fastest, and give it the recipe's dropout."""
+    keep_freed_memory()
+    model.to(device, memory_format=torch.channels_last)
+    set_dropout(model, recipe.dropout)
 
 
 def train_epoch(run: "Run", epoch: int, on_step: Callable | None = None, save: Callable = lambda: None) -> None:
@@ -117,14 +127,15 @@ def train_epoch(run: "Run", epoch: int, on_step: Callable | None = None, save: C
 
 def train_step(run: "Run", images: Tensor, labels: Tensor) -> None:
     """Take one step: forward, loss, gradients, weights; no step on numbers that are not finite."""
-    torch.manual_seed(int(np.random.default_rng((run.loader.seed, run.step)).integers(2**63)))  # dropout's masks
+    key = (run.loader.seed, run.step, *ranks.own())
+    torch.manual_seed(int(np.random.default_rng(key).integers(2**63)))  # dropout's masks
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(run.recipe, run.step, run.steps)
     with run.stepper.autocast():  # in half precision where that is faster
-        logits = run.model(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=run.recipe.label_smoothing)
+        logits = run.forward(images)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=run.recipe.label_smoothing)
     run.optimizer.zero_grad()
-    gradient_norm = run.stepper.backward(loss)
+    gradient_norm = run.stepper.backward(ranks.weighted(loss, len(labels)))
     run.watch(loss, gradient_norm)
     if run.recipe.clip_norm is not None:
         nn.utils.clip_grads_with_norm_(run.model.parameters(), run.recipe.clip_norm, gradient_norm)
@@ -139,14 +150,15 @@ def train_step(run: "Run", images: Tensor, labels: Tensor) -> None:
 class Run:
     """Everything that a run is between two steps; `state_dict` is what a checkpoint holds."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, loader: TrainLoader):
+    def __init__(self, model: nn.Module, recipe: Recipe, loader: TrainLoader, precision: torch.dtype | None = None):
         self.model, self.recipe, self.loader = model, recipe, loader
         self.device, self.steps = loader.device, recipe.epochs * loader.steps
         self.optimizer = make_optimizer(model, recipe)
-        self.stepper = Stepper(self.optimizer, self.device, mixed_precision(self.device))
+        self.stepper = Stepper(self.optimizer, self.device, precision)
         self.average = None
         if recipe.average is not None:  # the norms' statistics are averaged with the weights that they belong to
             self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
+        self.forward = ranks.spread(model)  # on several devices by all of them, else the model itself
         self.step, self.rows = 0, []  # steps taken, and rows of the epochs done
         self._start_epoch()
 
@@ -171,6 +183,7 @@ class Run:
     def finish_epoch(self, val: ImageSet | None) -> None:
         """Add the epoch's row: what was met on the way (augmented images, moving weights), then the hold-out."""
         self.refuse_divergence()
+        ranks.move_to_first(self.loss_sum, self.correct)
         seen = len(self.loader.data)
         row = {
             "epoch": len(self.rows) + 1,
@@ -179,7 +192,6 @@ class Run:
             "train_accuracy": 100 * self.correct.item() / seen,
             "seconds": self.seconds,
             "images_per_second": seen / self.seconds,
-            "peak_mb": peak_memory(self.device),
         }
         if val is not None:
             logits = predict(self.network, val.images, mean=self.recipe.mean, std=self.recipe.std)
@@ -208,6 +220,7 @@ class Run:
     def state_dict(self) -> dict:
         """Return the state as plain tensors and values; raises BadInput for one that is not finite."""
         self.refuse_divergence()
+        ranks.move_to_first(self.loss_sum, self.correct)
         plain = {name: getattr(self, name) for name in ("step", "rows", "loss_sum", "correct", "seconds")}
         return plain | {name: part.state_dict() for name, part in self._parts().items()}
 
@@ -219,7 +232,8 @@ class Run:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.step, self.rows, self.seconds = state["step"], state["rows"], state["seconds"]
-        self.loss_sum, self.correct = state["loss_sum"].to(self.device), state["correct"].to(self.device)
+        first = ranks.rank() == 0  # the others start at zero
+        self.loss_sum, self.correct = (first * state[name].to(self.device) for name in ("loss_sum", "correct"))
 
     def _parts(self) -> dict:
         parts = {"model": self.model, "optimizer": self.optimizer, "scaler": self.stepper}

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers import data
 from helpers.data import CIFAR10_MEAN, CIFAR10_STD, load_cifar10, statistics, take, train_val_split
-from helpers.engines import cifar10_files
+from helpers.engines import batch_files
 from helpers.errors import BadInput
 
 # Reported for the dilated_193k answer: mean, std and var per channel of the training and the test images.
@@ -82,7 +83,7 @@ def test_damaged_file_is_named(cifar10_root, tmp_path, name):
 @pytest.fixture
 def no_data_at_hand(monkeypatch, tmp_path):
     monkeypatch.delenv("CIFAR10_ROOT", raising=False)
-    monkeypatch.setattr(cifar10_files, "data_folder", lambda: tmp_path / "data")
+    monkeypatch.setattr(data, "_data_folder", lambda: tmp_path / "data")
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_download_that_breaks_off_is_one_sentence_and_no_stand_in(online, monkey
     from torchvision.datasets import CIFAR10
 
     def broken(self):
-        assert socket.getdefaulttimeout() == cifar10_files.STALL_TIMEOUT
+        assert socket.getdefaulttimeout() == batch_files.STALL_TIMEOUT
         raise failure
 
     monkeypatch.setattr(CIFAR10, "download", broken)

@@ -14,6 +14,7 @@ from helpers.engines.stepping import Stepper
 from helpers.errors import BadInput, Interrupted
 from helpers.loaders import TrainLoader, steps_per_epoch
 from helpers.models import build, set_dropout
+from helpers.models.blocks import ConvBlock
 from helpers.recipes import RECIPES, Optimizer, Schedule
 from helpers.training import (
     MEASURED,
@@ -96,22 +97,22 @@ def raising(number, *, after):
 
 
 @pytest.mark.parametrize(
-    ("number", "stop", "changes", "workers"),
+    ("number", "stop", "changes", "how"),
     [
-        (signal.SIGINT, 1, {}, 0),
-        (signal.SIGTERM, 7, {"optimizer": "sgd"}, 0),
-        (signal.SIGINT, 5, {"optimizer": "adam", "average": 0.9}, 0),  # the last step of the first epoch
-        (signal.SIGTERM, 8, {"clip_norm": 0.1, "schedule": "cosine", "average": 0.5, "optimizer": "muon"}, 0),
-        (signal.SIGINT, 12, {"engine": "per_image"}, 2),
-        (signal.SIGTERM, 15, {"label_smoothing": 0.1}, 0),  # the last step of all
+        (signal.SIGINT, 1, {}, {}),
+        (signal.SIGTERM, 7, {"optimizer": "sgd"}, {"precision": "bfloat16"}),
+        (signal.SIGINT, 5, {"optimizer": "adam", "average": 0.9}, {}),  # the last step of the first epoch
+        (signal.SIGTERM, 8, {"clip_norm": 0.1, "schedule": "cosine", "average": 0.5, "optimizer": "muon"}, {}),
+        (signal.SIGINT, 12, {"engine": "per_image"}, {"workers": 2}),
+        (signal.SIGTERM, 15, {"label_smoothing": 0.1}, {}),  # the last step of all
     ],
 )
-def test_interrupted_run_ends_as_an_uninterrupted_one(few, tmp_path, stop, changes, workers, number):
+def test_interrupted_run_ends_as_an_uninterrupted_one(few, tmp_path, stop, changes, how, number):
     recipe = replace(RECIPE, **changes)
     whole, resumed = small(), small(seed=5)  # the second one's weights come from the checkpoint
-    expected = fit(whole, few, recipe, val=few, run_dir=tmp_path / "whole", log=None)
+    expected = fit(whole, few, recipe, val=few, run_dir=tmp_path / "whole", log=None, **how)
 
-    stopped_run = {"val": few, "run_dir": tmp_path / "run", "log": None, "workers": workers}
+    stopped_run = {"val": few, "run_dir": tmp_path / "run", "log": None, **how}
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(Interrupted, match=f"after step {stop} of 15") as stopped:
         fit(small(), few, recipe, **stopped_run, on_step=raising(number, after=stop))
@@ -121,7 +122,7 @@ def test_interrupted_run_ends_as_an_uninterrupted_one(few, tmp_path, stop, chang
 
     lines = []
     history = fit(resumed, few, recipe, **stopped_run | {"log": lines.append})
-    assert lines[0].startswith(f"resumed after step {stop} of 15")
+    assert lines["precision" in how].startswith(f"resumed after step {stop} of 15")
     assert equal(whole, resumed) and without_times(history).equals(without_times(expected))
     assert states_equal(last_state(tmp_path / "whole"), last_state(tmp_path / "run"))
 
@@ -363,17 +364,17 @@ def test_absent_device_is_refused(few):
 
 
 def test_half_precision_learns_the_same_to_its_few_digits(few):
-    recipe, losses = replace(RECIPE, augmentation="none"), {}
-    for precision in (None, torch.bfloat16):
-        run = Run(small(), recipe, TrainLoader(few, recipe, seed=0))
-        run.stepper = Stepper(run.optimizer, run.device, precision)
-        for epoch in range(recipe.epochs):
-            train_epoch(run, epoch)
-            run.finish_epoch(None)
-        losses[precision] = [row["train_loss"] for row in run.rows]
-        assert run.model[0].weight.dtype == torch.float32
-    assert losses[torch.bfloat16] == pytest.approx(losses[None], rel=0.02)
-    assert losses[torch.bfloat16] != losses[None]
+    losses, lines = {}, []
+    for precision in ("float32", "bfloat16"):
+        torch.manual_seed(0)
+        model = nn.Sequential(ConvBlock(3, 8, stride=2, dropout=0.2), small()[4:])
+        history = fit(model, few, replace(RECIPE, dropout=None), precision=precision, log=lines.append)
+        losses[precision] = [row["train_loss"] for row in history.rows]
+        assert history.sessions[0]["precision"] == precision
+        assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.float32, torch.int64}
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02) and losses["bfloat16"] != losses["float32"]
+    told = "trained in bfloat16; weights, norms' statistics and the loss in float32"
+    assert lines.index(told) == RECIPE.epochs and lines.count(told) == 1
 
 
 @pytest.mark.parametrize("optimizer", get_args(Optimizer))

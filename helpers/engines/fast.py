@@ -1,14 +1,21 @@
 """What makes a step faster on the same machine: memory that is kept, and half precision."""
 
+import copy
 import ctypes
 import platform
+from timeit import repeat
 
 import torch
+from torch import nn
+
+from helpers.errors import BadInput, nearest
 
 try:
     import resource
 except ImportError:  # Windows
     resource = None
+
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def keep_freed_memory() -> None:
@@ -24,11 +31,44 @@ def keep_freed_memory() -> None:
         libc.mallopt(m_mmap_threshold, 2**30) or libc.mallopt(m_mmap_threshold, 2**25)  # the most before glibc 2.35
 
 
-def mixed_precision(device: torch.device) -> torch.dtype | None:
-    """Return the half precision in which this device multiplies faster: bfloat16, else float16; None for none."""
-    if device.type != "cuda":
-        return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+def half_precision(wanted: str, device: torch.device, model: nn.Module, shape: tuple[int, ...]) -> torch.dtype | None:
+    """Return the half precision to train the model in, on batches of this shape; None for float32.
+
+    "auto" is bfloat16, else float16, on a GPU; on a CPU it is bfloat16 if that has units which multiply in it (AMX) and
+    the model is then faster. Raises BadInput for a precision that is unknown or that the device has not.
+    """
+    if wanted not in PRECISIONS:
+        raise BadInput(f"There is no precision {wanted!r}. {nearest(wanted, PRECISIONS)}")
+    gpu = device.type == "cuda"
+    supported = torch.cuda.is_bf16_supported(including_emulation=False) if gpu else device.type == "cpu"
+    if wanted == "bfloat16" and not supported:
+        raise BadInput(f"The device {str(device)!r} does not compute in bfloat16: choose auto or float32.")
+    if wanted == "auto" and gpu:
+        return torch.bfloat16 if supported else torch.float16
+    taken = wanted == "auto" and multiplies_in_half(device) and is_faster(torch.bfloat16, model, shape)
+    return torch.bfloat16 if wanted == "bfloat16" or taken else None
+
+
+def multiplies_in_half(device: torch.device) -> bool:
+    """Return whether the device has units that multiply matrices in half precision; torch before 2.13 cannot tell."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return device.type == "cuda" or (device.type == "cpu" and capabilities.get("amx_bf16", False))
+
+
+def is_faster(precision: torch.dtype, model: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Try whether the model takes less than four fifths of the time in this precision, forward and backward.
+
+    A layer for which the library has no kernel in half precision can make all of it several times slower.
+    """
+    images = torch.zeros(shape).contiguous(memory_format=torch.channels_last)
+    model = copy.deepcopy(model).train()
+
+    def seconds(half: bool) -> float:
+        with torch.autocast("cpu", precision, enabled=half):
+            return min(repeat(lambda: model(images).float().sum().backward(), number=1, repeat=3))
+
+    with torch.random.fork_rng():
+        return seconds(True) < 0.8 * seconds(False)
 
 
 def peak_memory(device: torch.device) -> int | None:

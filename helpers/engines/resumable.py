@@ -4,11 +4,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 
+from helpers.engines import ranks
 from helpers.engines.run_directory import RunDirectory
 from helpers.errors import BadInput, Interrupted
 
@@ -61,24 +62,29 @@ class Saver:
     `place()` in words, and as plain tensors and values all it is between steps: `state_dict()`, `load_state_dict()`.
     """
 
-    def __init__(self, run: object, folder: RunDirectory | None, session: dict, stop: Stop, every: float):
-        self.run, self.folder, self.stop, self.every = run, folder, stop, every
+    def __init__(self, run: object, folder: RunDirectory | None, path: object, session: dict, stop: Stop, every: float):
+        self.run, self.folder, self.path, self.stop, self.every = run, folder, path, stop, every
         self.sessions = folder.sessions if folder else [session]
         self.saved = time.monotonic()
 
     def __call__(self, now: bool = False) -> None:
         """Save `now`, or if `every` seconds have passed or a signal has come; after a signal raise Interrupted."""
-        waited = self.stop.signum is not None or time.monotonic() - self.saved >= self.every
-        due = now or (waited and self.run.within_epoch)  # after an epoch's last step its row comes first
-        if self.folder is None or not due:
+        if self.path is None:
             return
-        self.folder.save(self.run.state_dict(), self.run.step)
+        late = time.monotonic() - self.saved >= self.every
+        signum, late = ranks.agree(self.stop.signum or 0, int(late))  # all stop and save after the same step
+        # After an epoch's last step its row comes first.
+        if not now and not ((signum or late) and self.run.within_epoch):
+            return
+        state = self.run.state_dict()
+        if self.folder:
+            self.folder.save(state, self.run.step)
         self.saved = time.monotonic()
-        if self.stop.signum is not None:
+        if signum:
             raise Interrupted(
                 f"Stopped after step {self.run.step:,} of {self.run.steps:,}. The state is saved in "
-                f"{self.folder.path}; the same command or call goes on from there.",
-                self.stop.signum,
+                f"{self.path}; the same command or call goes on from there.",
+                signum,
             )
 
 
@@ -92,22 +98,22 @@ def resumable(
     machine, versions. Without a path nothing is saved and signals act as ever.
     """
     if path is None:
-        yield Saver(run, None, session, Stop(), every)
+        yield Saver(run, None, None, session, Stop(), every)
         return
-    with RunDirectory(path, config, resume) as folder:
-        state = folder.load(log)
+    with RunDirectory(path, config, resume) if ranks.rank() == 0 else nullcontext() as folder:
+        state = ranks.from_first(folder.load(log) if folder else None)
         if state is not None:
             try:
                 run.load_state_dict(state)
             except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
                 raise BadInput(
-                    f"The state in {folder.path} is of another version of the workbook ({error!r}): "
+                    f"The state in {path} is of another version of the workbook ({error!r}): "
                     "finish the run with that one, or choose another folder."
                 ) from error
             log(f"resumed after {run.place()}")
             del state  # or it would lie in memory until the run's end
-        if run.step < run.steps:
+        if folder and run.step < run.steps:
             for name in folder.add_session({"from_step": run.step, **session}):
                 log(f"going on with another {name}: the end may differ from an uninterrupted run's in its last digits")
         with Stop() as stop:
-            yield Saver(run, folder, session, stop, every)
+            yield Saver(run, folder, path, session, stop, every)

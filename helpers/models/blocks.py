@@ -24,8 +24,8 @@ class Dropout(nn.Dropout):
         generator = np.random.Generator(np.random.SFC64(torch.randint(2**62, ()).item()))
         words = generator.integers(2**64, size=-(-features.numel() // 4), dtype=np.uint64)
         keep = words.view(np.int16) >= round(self.p * 65536) - 32768  # faster than in torch
-        scale = torch.from_numpy(keep * np.float32(1 / (1 - self.p))).to(features.dtype)
-        return features * scale.as_strided(features.shape, features.stride())
+        scale = torch.from_numpy(keep * np.float32(1 / (1 - self.p))).as_strided(features.shape, features.stride())
+        return (features * scale).to(features.dtype)  # rounded once: in half precision the scale itself would be off
 
 
 class PhaseGridConv2d(nn.Conv2d):

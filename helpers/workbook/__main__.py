@@ -46,6 +46,9 @@ def main() -> None:
     """Run, check and publish the workbook's notebooks."""
     # Threads that spin while they wait make two processes on the same cores several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if os.environ.get("RANK", "0") != "0":  # one of several processes that torchrun started: the first speaks for all
+        os.environ["TQDM_DISABLE"] = "1"
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     sys.stdout.reconfigure(line_buffering=True)  # a log shows each line when it is printed, as a terminal does
 
 
@@ -109,6 +112,7 @@ def check(**options) -> int:
 @click.option("--epochs", type=int, help="instead of the recipe's own")
 @click.option("--holdout", default=0, help="training images left out and measured on; the test set stays closed")
 @click.option("--device", default="auto", help="auto, cpu, cuda or mps")
+@click.option("--precision", default="auto", help="auto (half where that is faster), float32 or bfloat16")
 @click.option("--anew", is_flag=True, help="start again in a folder that has been used")
 @click.option("--tensorboard", is_flag=True, help="write TensorBoard's files into the folder, too")
 @click.option("--data", default="auto", help=DATA)
@@ -116,11 +120,13 @@ def train(**options) -> None:
     """Train a network by its recipe, or go on where it stopped.
 
     RECIPE is its name, such as mobilenet_c40. After the last epoch the network is measured on the hold-out, or without
-    one on the test set.
+    one on the test set. On N devices: torchrun --standalone --nproc-per-node N -m helpers.workbook train RECIPE.
     """
+    from helpers.engines.ranks import joined
     from helpers.workbook import trainings
 
-    trainings.train(**options)
+    with joined():
+        trainings.train(**options)
 
 
 @main.command(cls=Spread)
@@ -132,6 +138,7 @@ def train(**options) -> None:
 @click.option("--data", default="auto", help=DATA)
 @click.option("--out", default="runs/sweep", help="folder of the run directories")
 @click.option("--device", default="auto", help="auto, cpu, cuda or mps")
+@click.option("--precision", default="auto", help="auto (half where that is faster), float32 or bfloat16")
 @click.option("--dask", metavar="ADDRESS", help="of a Dask scheduler, whose workers train instead")
 def sweep(**options) -> int:
     """Train recipes with changes and seeds, many at once.

@@ -3,8 +3,10 @@
 Each measurement is a process of its own, or one loop's settings would help the other.
 """
 
+import os
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -19,11 +21,12 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.profiler import profile
 from torch.utils.data import DataLoader, Dataset
 
 from helpers.augment import AUGMENTATIONS, augmentation, batched
 from helpers.data import ImageSet
-from helpers.engines.fast import keep_freed_memory, peak_memory
+from helpers.engines.fast import half_precision, keep_freed_memory, multiplies_in_half, peak_memory
 from helpers.engines.run_directory import RunDirectory
 from helpers.errors import BadInput, nearest
 from helpers.loaders import TrainLoader
@@ -31,12 +34,21 @@ from helpers.models import MODELS, build, set_dropout
 from helpers.models.blocks import Dropout
 from helpers.recipes import RECIPES
 from helpers.results import write_result
-from helpers.runtime import commit, machine, pick_device, versions
+from helpers.runtime import commit, machine, pick_device, session, versions
 from helpers.summary import multiply_adds
-from helpers.training import Run, make_optimizer, train_step
+from helpers.training import Run, make_optimizer, prepare, train_step
 
 WARM_UP = 2  # steps not counted: the first ones meet cold caches
-ROW = "{:16}{:<7}{:22}{:22}{:7}{:12}{:11}{:9}{:8}{}".format  # of the table that is printed
+ROW = "{:16}{:<7}{:22}{:22}{:7}{:20}{:12}{:11}{:9}{:8}{}".format  # of the table that is printed
+
+OPERATIONS = {  # torch's own names on a CPU and a GPU
+    "convolution": {"aten::mkldnn_convolution", "aten::cudnn_convolution", "aten::_slow_conv2d_forward"},
+    "its gradients": {"aten::convolution_backward"},
+    "batch norm": {"aten::native_batch_norm", "aten::cudnn_batch_norm"},
+    "its gradient": {"aten::native_batch_norm_backward", "aten::cudnn_batch_norm_backward"},
+    "activation": {"aten::clamp_min", "aten::clamp", "aten::threshold_backward", "aten::hardtanh_backward"},
+    "sums and products": {"aten::add", "aten::add_", "aten::mul", "aten::copy_"},
+}
 
 
 def run_in_own_process(function: Callable, *arguments) -> object:
@@ -66,28 +78,36 @@ def bench(
     path = Path(out or f"runs/bench-{time.strftime('%Y%m%d-%H%M%S')}.json")
     if path.is_dir():
         raise BadInput(f"{path} is a folder: give --out a file's name.")
+    kinds = ["float32", "bfloat16"] if multiplies_in_half(pick_device()) else ["float32"]
     record = {"machine": machine(), "versions": versions(), "commit": commit()}
     record |= {"threads": torch.get_num_threads(), "batch_sizes": sizes, "steps": steps}
-    print(record["machine"])
+    record["matmul_gflops"] = {kind: measure(matmul_rate, kind) for kind in kinds}
+    rates = ", ".join(f"{rate:,.0f} in {kind}" for kind, rate in record["matmul_gflops"].items())
+    print(f"{record['machine']}, {torch.backends.cpu.get_cpu_capability()}; matrix products in GFLOP/s: {rates}")
     record["measured"] = _measure_networks(sizes, repeats, steps, measure)
-    memory = measure(measure_augmentation_memory)
-    record["engines"] = {"pipelines": measure(time_augmentation), "extra_memory_batches": memory}
-    print("\nAugmentation on one core, images a second:")
-    print(pd.DataFrame(record["engines"]["pipelines"]).T.round({"per_image": 0, "batched": 0, "ratio": 1}).to_string())
-    print(f"Augmenting 8,192 images at once takes the memory of {memory:.1f} times the result, itself included.")
+    record["step_shares"] = {name: measure(profile_step, name, size) for name, size in sizes.items()}
+    record["pipelines"] = measure(time_augmentation)
+    _print_table("Where the time of a step goes, in percent", 100 * pd.DataFrame(record["step_shares"]).T)
+    _print_table("Augmentation on one core, images a second", pd.DataFrame(record["pipelines"]).T)
     write_result(path, record)
     print(f"\n{path}")
     return path
+
+
+def _print_table(title: str, table: pd.DataFrame) -> None:
+    print(f"\n{title}:\n{table.round(1).to_string()}")
 
 
 def _measure_networks(batch_sizes: dict[str, int], repeats: int, steps: int, measure: Callable) -> dict[str, dict]:
     """Return each network's measurements of each kind, printing its row."""
     networks = {}
     for name, batch_size in batch_sizes.items():
-        measured = networks[name] = {"plain": [], "ours": [], "memory": []}
-        for _ in range(repeats):  # in turns, so that a machine that slows down slows both
+        measured = networks[name] = {"plain": [], "ours": [], "auto": [], "memory": []}
+        for _ in range(repeats):  # in turns, so that a machine that slows down slows all
             measured["plain"].append(measure(time_plain_loop, name, batch_size, steps))
-            measured["ours"].append(measure(time_workbook_loop, name, batch_size, steps))
+            measured["ours"].append(measure(time_workbook_loop, name, batch_size, steps, "float32"))
+            if multiplies_in_half(pick_device()):
+                measured["auto"].append(measure(time_workbook_loop, name, batch_size, steps, "auto"))
         measured["memory"].append(measure(measure_step_memory, name))
         row = _row(name, batch_size, measured)
         if len(networks) == 1:
@@ -99,6 +119,9 @@ def _measure_networks(batch_sizes: dict[str, int], repeats: int, steps: int, mea
 def _row(name: str, batch_size: int, measured: dict[str, list[dict]]) -> dict[str, object]:
     """Return a network's row of the table, by its headings."""
     ours = pd.DataFrame(measured["ours"])
+    auto = "float32"  # where nothing multiplies in half precision
+    if measured["auto"]:
+        auto = f"{median(m['images_per_second'] for m in measured['auto']):6.0f} in {measured['auto'][-1]['precision']}"
     slow, fast = pd.DataFrame(measured["plain"]).images_per_second, ours.images_per_second
     operations = 3 * 2 * multiply_adds(build(name)) / 1e9  # forward, and two products of the same size backward
     epoch = 50_000 / fast.median()  # seconds for the training images of CIFAR-10
@@ -106,8 +129,9 @@ def _row(name: str, batch_size: int, measured: dict[str, list[dict]]) -> dict[st
         "network": name,
         "batch": batch_size,
         "plain, images/s": f"{slow.median():6.0f} ({slow.min():.0f} to {slow.max():.0f})",
-        "ours": f"{fast.median():6.0f} ({fast.min():.0f} to {fast.max():.0f})",
+        "ours, float32": f"{fast.median():6.0f} ({fast.min():.0f} to {fast.max():.0f})",
         "ratio": f"{fast.median() / slow.median():.2f}",
+        "precision auto": auto,
         "s an epoch": f"{epoch:.0f}",
         "of matmul": f"{(operations * fast / ours.gflops).median():.0%}",
         "loading": f"{ours.loading.median():.1%}",
@@ -138,28 +162,51 @@ def time_plain_loop(network: str, batch_size: int, steps: int) -> dict[str, floa
     return loader.pace(steps * batch_size)
 
 
-def time_workbook_loop(network: str, batch_size: int, steps: int) -> dict[str, float]:
-    """Time the steps of `fit`, and how long a state takes to be saved."""
-    device, recipe = pick_device(), replace(RECIPES[network], batch_size=batch_size)
-    keep_freed_memory()
-    data = noise((WARM_UP + steps) * batch_size)
-    model = build(network).to(device, memory_format=torch.channels_last).train()
-    set_dropout(model, recipe.dropout)
-    run = Run(model, recipe, TrainLoader(data, recipe, seed=0, device=device))
-    loader = Timed(run.loader.epoch(0))
+def time_workbook_loop(network: str, batch_size: int, steps: int, precision: str) -> dict[str, object]:
+    """Time the steps of `fit` in this precision, and how long a state takes to be saved."""
+    run, batches = begin(network, batch_size, steps, precision)
+    loader = Timed(batches)
     for images, labels in loader:
         train_step(run, images, labels)
     run.loss_sum.item()  # waits for the device
     pace = loader.pace(steps * batch_size)
     with tempfile.TemporaryDirectory() as folder, RunDirectory(folder, {}) as kept:
         saves = repeat(lambda: kept.save(run.state_dict(), run.step), number=1, repeat=5)
-    return {**pace, "save_seconds": median(saves)}
+    return {**pace, "precision": session(run.device, run.stepper.precision)["precision"], "save_seconds": median(saves)}
+
+
+def begin(network: str, batch_size: int, steps: int, precision: str) -> tuple[Run, Iterable]:
+    """Return a run of `fit` before its first step, and the batches of an epoch of WARM_UP and `steps` more."""
+    device, recipe = pick_device(), replace(RECIPES[network], batch_size=batch_size)
+    model, data = build(network).train(), noise((WARM_UP + steps) * batch_size)
+    prepare(model, recipe, device)
+    half = half_precision(precision, device, model, (min(batch_size, 256), 3, 32, 32))
+    run = Run(model, recipe, TrainLoader(data, recipe, seed=0, device=device), half)
+    return run, run.loader.epoch(0)
+
+
+def profile_step(network: str, batch_size: int) -> dict[str, float]:
+    """Return the share of each kind of operation in a step of `fit`; what numpy does (dropout's bits) is the rest."""
+    os.environ["KINETO_LOG_LEVEL"] = "99"  # the profiler's library would tell of GPUs that are not there
+    run, batches = begin(network, batch_size, 1, "auto")
+    *warm_up, last = batches
+    for images, labels in warm_up:
+        train_step(run, images, labels)
+    with warnings.catch_warnings(action="ignore"), profile() as profiled:
+        started = time.perf_counter()
+        train_step(run, *last)
+        run.loss_sum.item()  # waits for the device
+        seconds = time.perf_counter() - started
+    times = "self_device_time_total" if run.device.type == "cuda" else "self_cpu_time_total"  # in microseconds
+    spent = {event.key: getattr(event, times) / 1e6 / seconds for event in profiled.key_averages()}
+    shares = {kind: sum(spent.get(name, 0) for name in names) for kind, names in OPERATIONS.items()}
+    return {**shares, "rest": 1 - sum(shares.values())}
 
 
 def measure_step_memory(network: str, batch_size: int = 512) -> dict[str, int]:
     """Measure what steps of this size take beyond what the process holds before them, in MB."""
     before = peak_memory(pick_device())
-    time_workbook_loop(network, batch_size, steps=1)
+    time_workbook_loop(network, batch_size, 1, "auto")
     return {"peak_mb": peak_memory(pick_device()) - before}
 
 
@@ -180,16 +227,6 @@ def _time_pipeline(compose: object, images: np.ndarray, repeats: int) -> dict[st
         fast.append(timeit(lambda: [pipeline(b, seed=0, epoch=0, index=np.arange(len(b))) for b in batches], number=1))
     per_image, in_batches = len(few) / median(slow[1:]), len(images) / median(fast[1:])
     return {"per_image": per_image, "batched": in_batches, "ratio": in_batches / per_image}
-
-
-def measure_augmentation_memory(count: int = 8192) -> float:
-    """Measure what augmenting a batch takes beyond what the process holds before it, in sizes of the result."""
-    keep_freed_memory()
-    images = torch.from_numpy(noise(count).images).permute(0, 3, 1, 2).contiguous()
-    pipeline, cpu = batched(augmentation("flip_ssr_cutout")), torch.device("cpu")
-    before = peak_memory(cpu)
-    result = pipeline(images, seed=0, epoch=0, index=np.arange(count))
-    return 1e6 * (peak_memory(cpu) - before) / result.nbytes
 
 
 class Timed:
@@ -213,9 +250,9 @@ class Timed:
         return {"images_per_second": images / seconds, "loading": self.loading / seconds, "gflops": matmul_rate()}
 
 
-def matmul_rate(size: int = 1024, repeats: int = 20) -> float:
+def matmul_rate(precision: str = "float32", size: int = 1024, repeats: int = 20) -> float:
     """Return the machine's own rate of multiplying matrices, in billions of operations a second."""
-    a = torch.randn(size, size, device=pick_device())
+    a = torch.randn(size, size, device=pick_device(), dtype=getattr(torch, precision))
     (a @ a).sum().item()
     seconds = timeit(lambda: sum(a @ a for _ in range(repeats))[0, 0].item(), number=1)
     return repeats * 2 * size**3 / seconds / 1e9

@@ -24,7 +24,7 @@ def sweep(
 ) -> int:  # fmt: skip
     """Train every recipe with every change and seed, print a table of accuracies; return 1 if a trial failed, else 0.
 
-    `options` are `jobs`, `device` and `dask` of `helpers.sweep.sweep`.
+    `options` are `jobs`, `device`, `precision` and `dask` of `helpers.sweep.sweep`.
     """
     trials = plan(names, seeds, changes)
     images = load_cifar10(data)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.data import ImageSet, load_cifar10, train_val_split
+from helpers.engines import ranks
 from helpers.engines.run_directory import RESULT
 from helpers.errors import BadInput
 from helpers.evaluation import accuracy, class_accuracy, predict
@@ -28,6 +29,7 @@ def train(
     holdout: int = 0,
     data: str = "auto",
     device: str = "auto",
+    precision: str = "auto",
     anew: bool = False,
     tensorboard: bool = False,
 ) -> Path:
@@ -47,13 +49,15 @@ def train(
     print(banner(images.describe(), seed, device))
     images, val = hold_out(images, holdout)
     model = build(recipe.network, seed)
-    on_epoch = partial(write_events, folder) if tensorboard else None
-    history = fit(
-        model, images, recipe, val=val, run_dir=folder, seed=seed, device=device, resume=not anew, on_epoch=on_epoch
-    )
+    first = ranks.rank() == 0  # the other processes of a training have nothing to write
+    on_epoch = partial(write_events, folder) if tensorboard and first else None
+    where = {"run_dir": folder, "seed": seed, "device": device, "precision": precision}
+    history = fit(model, images, recipe, val=val, resume=not anew, on_epoch=on_epoch, **where)
+    path = folder / RESULT
+    if not first:
+        return path
     measured, of = (load_cifar10(data, train=False), "test") if val is None else (val, "holdout")
     logits = predict(model, measured.images, mean=recipe.mean, std=recipe.std)
-    path = folder / RESULT
     write_result(path, result(recipe, model, history, logits, images, measured, seed=seed, measured_on=of))
     kind = "test images" if val is None else "held-out images, and the test set stays closed"
     reached = f"{accuracy(logits, measured.labels):.2f} % of {len(measured):,} {measured.source} {kind}"
