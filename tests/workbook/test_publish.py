@@ -101,6 +101,22 @@ def test_render_refuses_a_run_that_is_not_for_publication_and_writes_nothing(toy
     assert everything(toy) == before
 
 
+def test_render_takes_the_results_of_a_sweep_that_looked_at_the_test_set(toy):
+    run = make_run(toy)
+    for name, accuracy in (("tested", "test_accuracy"), ("chosen", "holdout_accuracy")):
+        folder = run / f"checkpoints/experiments/{name}-seed1"
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps(RECORD | {"final": {**RECORD["final"], accuracy: 70.0}}))
+    held = json.loads((folder / "result.json").read_text())
+    del held["final"]["test_accuracy"]
+    (folder / "result.json").write_text(json.dumps(held))
+    publish.render()
+    results = {path.name for path in (toy / "notebooks/results").glob("*.json")}
+    assert results == {"dilated_193k.json", "tested-seed1-2epochs.json"}
+    with pytest.raises(BadInput, match="dilated_193k is a hold-out's"):
+        publish.format_results([held])
+
+
 def test_render_refuses_code_that_changed_since_the_run(toy):
     make_run(toy)
     write_notebook(toy / "notebooks/02_second.ipynb", code("print(STEPS + 1)"), code("plot()"))

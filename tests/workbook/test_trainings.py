@@ -55,7 +55,9 @@ def test_interrupted_training_says_how_it_goes_on_and_does(little, monkeypatch, 
     monkeypatch.setattr(trainings, "fit", fit)
     assert run_command(*arguments) == 0
     assert "resumed after step 1 of 4" in capsys.readouterr().out
-    assert json.loads((little / "runs/mobilenet_c40-seed0/result.json").read_text())["train_images"] == 160
+    record = json.loads((little / "runs/mobilenet_c40-seed0/result.json").read_text())
+    assert record["train_images"] == 160
+    assert record["final"]["holdout_accuracy"] == record["epochs"][-1]["val_accuracy"]
     assert run_command(*arguments, "--seed", 1, "--run-dir", "runs/mobilenet_c40-seed0") == 2
     assert "seed 0 there and 1 now" in capsys.readouterr().err
     anew = ("--seed", 1, "--run-dir", "runs/mobilenet_c40-seed0", "--anew", "--epochs", 1)
@@ -87,6 +89,18 @@ def events(monkeypatch):
     for module in (installed, within_torch):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     return folders
+
+
+def test_with_a_holdout_the_test_set_stays_closed(little, few, monkeypatch, capsys):
+    def load(root, train=True):
+        assert train, "the test set is opened"
+        return few
+
+    monkeypatch.setattr(trainings, "load_cifar10", load)
+    assert run_command("train", "wide_2m", "--epochs", 1, "--holdout", 40) == 0
+    assert "% of 40 synthetic held-out images, and the test set stays closed" in capsys.readouterr().out
+    final = json.loads((little / "runs/wide_2m-seed0/result.json").read_text())["final"]
+    assert final["seen"] == 40 and "test_accuracy" not in final
 
 
 def test_tensorboard_gets_every_figure_of_every_epoch_once(little, events):
