@@ -1,7 +1,7 @@
 PYTHON ?= python3
 workbook = .venv/bin/workbook
 
-.PHONY: help install run test faults full render lint clean
+.PHONY: help install run test faults cluster full render lint clean
 
 help:  # print these targets
 	@sed -n 's/^\([a-z]*\):[^#]*# \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -17,6 +17,9 @@ test: .venv/installed  # unit tests, then run all notebooks and compare a second
 
 faults: .venv/installed  # kill a training FAULT_KILLS times (100) at random moments, and compare its end with one left alone
 	@TQDM_DISABLE=1 .venv/bin/python tests/faults.py
+
+cluster: .venv/installed  # sweep on a Dask cluster of this machine's processes, killing some of them
+	@TQDM_DISABLE=1 .venv/bin/python tests/cluster.py
 
 full: .venv/installed  # run all notebooks with the real thing (profile full, hours) into runs/
 	@$(workbook) run --profile full

@@ -25,9 +25,9 @@ def result(
     """Return a run's record: its origin, its recipe, every epoch, and the final figures (accuracy in percent).
 
     `test` is what the logits are of: the test set, or images held out of the training set for `measured_on="holdout"`.
+    The network of an experiment has no recipe of that name to differ from.
     """
-    values, began = asdict(recipe), history.sessions[0]
-    named = asdict(RECIPES.get(recipe.network, recipe))  # a network of an experiment has no recipe to differ from
+    values, named, began = asdict(recipe), asdict(RECIPES.get(recipe.network, recipe)), history.sessions[0]
     return {
         "recipe": recipe.network,
         "recipe_hash": recipe.hash(),

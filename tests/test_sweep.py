@@ -112,7 +112,7 @@ def test_a_damaged_result_is_named(few, swept, tmp_path):
 
 
 def test_a_stopped_sweep_goes_on_to_the_same_end(few, tmp_path):
-    long = Trial("long", Tiny, replace(RECIPE, epochs=100))
+    long = Trial("long", Tiny, replace(RECIPE, epochs=40))
     options = {"holdout": take(few, 100), "jobs": 1, "device": "cpu", "log": None}
 
     def stop():

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 import signal
 import threading
 import time
@@ -20,6 +21,7 @@ from helpers.engines.run_directory import write_atomically
 from helpers.errors import BadInput, Interrupted
 
 CONNECT_TIMEOUT, WORKER_TIMEOUT = 5, 30  # seconds until there must be a scheduler, and a worker
+ADDRESS = re.compile(r"((tcp|tls)://)?[^/]+:\d+")
 ROUNDS = 3  # in which lost jobs are given out again
 SAME_CODE = "install the same commit of the workbook and the same torch on every machine of the cluster"
 
@@ -112,12 +114,14 @@ def _connected(address: str):
         from distributed import Client
     except ImportError:
         raise BadInput("Dask is not installed: pip install distributed, or leave the cluster out.") from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it tells of a lost scheduler is told here
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it tells of a lost scheduler is told here
     try:
+        if not ADDRESS.fullmatch(address):  # told of it by the client itself, no other client could be made
+            raise ValueError("an address is such as tcp://10.0.0.1:8786")
         client = Client(address, timeout=CONNECT_TIMEOUT, set_as_default=False)
     except (OSError, ValueError) as error:
         raise BadInput(
-            f"There is no Dask scheduler at {address!r} ({in_words(error)}): start one with `dask scheduler`, and give "
+            f"There is no Dask scheduler at {address!r} ({error}): start one with `dask scheduler`, and give "
             "the address that it prints."
         ) from None
     try:

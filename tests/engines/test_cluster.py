@@ -1,52 +1,43 @@
-"""Jobs on a Dask cluster of processes of this machine: what they return, and what is lost on the way."""
+"""Jobs on a Dask cluster; `make cluster` has one of several processes, and kills them."""
 
-import json
-import os
-import signal
-import subprocess
+import logging
 import sys
+import threading
 import time
-from importlib.util import find_spec
-from pathlib import Path
+import warnings
 
 import pytest
 
 from helpers.engines import cluster
 from helpers.errors import BadInput
 
-HERE = Path(__file__).resolve().parent
-pytestmark = pytest.mark.skipif(not find_spec("distributed"), reason="needs Dask: pip install distributed")
+distributed = pytest.importorskip("distributed", reason="needs Dask: pip install distributed")
+
+
+running = threading.Semaphore(1)
 
 
 def work(job, shared, folder, told):
     told(1)
     if job == "fail":
         raise BadInput("This one cannot.")
+    if job.startswith("alone"):
+        alone = running.acquire(blocking=False)
+        time.sleep(0.1)
+        running.release()
     (folder / "a.txt").write_text(job + shared)
     (folder / "b.txt").write_text("left out")
-    if job == "kill" and not (mark := Path(shared) / "killed").exists():
-        mark.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return job
+    return f"{job} on {told.device}" if not job.startswith("alone") else "alone" if alone else "together"
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """A scheduler and two workers, each a process; the workers come back when they are killed."""
-    file, log = tmp_path_factory.mktemp("dask") / "scheduler.json", subprocess.DEVNULL
-    options = {"stdout": log, "stderr": log}
-    options["env"] = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
-    dask = [sys.executable, "-m", "dask"]
-    place = ["--scheduler-file", file, "--no-dashboard"]
-    started = [subprocess.Popen([*dask, "scheduler", *place, "--host", "127.0.0.1", "--port", "0"], **options)]
-    started += [subprocess.Popen([*dask, "worker", *place, "--nthreads", "1"], **options) for _ in range(2)]
-    while not file.exists():
-        time.sleep(0.05)
-    yield json.loads(file.read_text())["address"]
-    for process in reversed(started):
-        process.terminate()
-    for process in started:
-        process.wait()
+def address():
+    """A scheduler and a worker, two threads of which share this process."""
+    with warnings.catch_warnings(), distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, protocol="tcp://", dashboard_address=None,
+        silence_logs=logging.CRITICAL,
+    ) as local:  # fmt: skip
+        yield local.scheduler_address
 
 
 def run(jobs, out, address):
@@ -55,22 +46,32 @@ def run(jobs, out, address):
     return {name: (value, problem) for name, value, problem in cluster.run_jobs(work, jobs, str(out), out, **options)}
 
 
-def test_files_and_problems_come_back_and_a_killed_worker_is_replaced(address, tmp_path):
-    come = run(["one", "fail", "kill", "two"], tmp_path, address)
-    done = {name: (name, "") for name in ("one", "kill", "two")}
-    assert come == {**done, "fail": (None, "This one cannot.")} and (tmp_path / "killed").exists()
-    assert {path.relative_to(tmp_path).as_posix(): path.read_text() for path in tmp_path.rglob("*.txt")} == {
-        f"{name}/a.txt": f"{name}{tmp_path}" for name in done
-    }
+def test_files_values_and_problems_come_back(address, tmp_path):
+    come = run(["one", "fail", "two"], tmp_path, address)
+    done = {name: (f"{name} on cpu", "") for name in ("one", "two")}
+    assert come == {**done, "fail": (None, "This one cannot.")}
+    files = {path.relative_to(tmp_path).as_posix(): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {f"{name}/a.txt": f"{name}{tmp_path}" for name in done}
+
+
+def test_a_worker_does_one_job_at_a_time(address, tmp_path):
+    come = run(["alone 1", "alone 2", "alone 3", "alone 4"], tmp_path, address)
+    assert {value for value, _ in come.values()} == {"alone"}
 
 
 def test_a_worker_with_other_code_is_refused_by_its_address(address, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "code_here", lambda: "helpers of tomorrow")
-    with pytest.raises(BadInput, match="worker at tcp://127.0.0.1:[0-9]+ has helpers .* this machine helpers of tomor"):
+    def code():
+        here = threading.current_thread() is threading.main_thread()
+        return "helpers of tomorrow" if here else "helpers of today"
+
+    monkeypatch.setattr(cluster, "code_here", code)
+    with pytest.raises(
+        BadInput, match="at tcp://127.0.0.1:[0-9]+ has helpers of today, this machine helpers of tom"
+    ):
         run(["one"], tmp_path, address)
 
 
-@pytest.mark.parametrize("address", ["nowhere", "http://a:1", "tcp://127.0.0.1:1"])
+@pytest.mark.parametrize("address", ["nowhere", "http://a:1", "tcp://127.0.0.1:1", ""])
 def test_no_scheduler_is_told_within_seconds(address, tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "CONNECT_TIMEOUT", 0.5)
     with pytest.raises(BadInput, match="There is no Dask scheduler at"):
