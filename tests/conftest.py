@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+from multiprocessing import forkserver, get_context
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch loads: no spinning where a core is shared
 
@@ -23,6 +25,14 @@ def obeyed_signals():
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def quick_processes():
+    """Start what a sweep's processes are copies of, with all imports done once for every test."""
+    if sys.platform == "linux":
+        get_context("forkserver").set_forkserver_preload(["helpers.sweep", "torch._dynamo"])
+        forkserver.ensure_running()
 
 
 @pytest.fixture(scope="session")

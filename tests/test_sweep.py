@@ -22,6 +22,8 @@ from helpers.training import MEASURED, fit
 
 RECIPE = Recipe(network="tiny", epochs=2, batch_size=50, peak_lr=0.05, augmentation="none")
 
+pytestmark = pytest.mark.usefixtures("quick_processes")
+
 
 class Tiny(nn.Sequential):
     """The least network: a convolution of stride 4, the global average, a linear layer."""

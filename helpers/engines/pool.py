@@ -19,6 +19,7 @@ from tqdm import tqdm
 from helpers.engines.resumable import Stop
 from helpers.errors import BadInput, Interrupted
 
+OPTIMISERS = "torch._dynamo"  # the first step of any of them imports it, for seconds
 DEATHS = 2  # of a job's process, after which it is not tried again
 Outcome = tuple[str, object, str]  # a job's name, what it returned, and what went wrong ("" for nothing)
 
@@ -63,7 +64,7 @@ def processes_for(function: Callable) -> BaseContext:
     if sys.platform != "linux":
         return get_context("spawn")
     context = get_context("forkserver")
-    context.set_forkserver_preload([__name__, function.__module__])
+    context.set_forkserver_preload([__name__, function.__module__, OPTIMISERS])
     return context
 
 

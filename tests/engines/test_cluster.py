@@ -65,9 +65,7 @@ def test_a_worker_with_other_code_is_refused_by_its_address(address, tmp_path, m
         return "helpers of tomorrow" if here else "helpers of today"
 
     monkeypatch.setattr(cluster, "code_here", code)
-    with pytest.raises(
-        BadInput, match="at tcp://127.0.0.1:[0-9]+ has helpers of today, this machine helpers of tom"
-    ):
+    with pytest.raises(BadInput, match="at tcp://127.0.0.1:[0-9]+ has helpers of today, this machine helpers of tom"):
         run(["one"], tmp_path, address)
 
 

@@ -6,6 +6,8 @@ from helpers.data import take
 from helpers.workbook import sweeping
 from toy import run_command
 
+pytestmark = pytest.mark.usefixtures("quick_processes")
+
 
 @pytest.fixture
 def little(few, monkeypatch, tmp_path):
