@@ -1,7 +1,7 @@
 PYTHON ?= python3
 workbook = .venv/bin/workbook
 
-.PHONY: help install run test faults cluster full render lint clean
+.PHONY: help install run test faults cluster scaling full render lint clean
 
 help:  # print these targets
 	@sed -n 's/^\([a-z]*\):[^#]*# \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -20,6 +20,9 @@ faults: .venv/installed  # kill a training FAULT_KILLS times (100) at random mom
 
 cluster: .venv/installed  # sweep on a Dask cluster of this machine's processes, killing some of them
 	@TQDM_DISABLE=1 .venv/bin/python tests/cluster.py
+
+scaling: .venv/installed  # how time grows here with threads, processes and trials
+	@TQDM_DISABLE=1 OMP_WAIT_POLICY=passive .venv/bin/python tests/scaling.py
 
 full: .venv/installed  # run all notebooks with the real thing (profile full, hours) into runs/
 	@$(workbook) run --profile full
