@@ -1,8 +1,9 @@
-"""A tiny training for one process or, started by torchrun, for several; tests/engines/test_ranks.py compares them."""
+"""A tiny training for one process or for several; tests/engines/test_ranks.py compares them."""
 
+import os
 import signal
-import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ def images() -> ImageSet:
     return few.subset(range(201))
 
 
-def train(model: nn.Module, folder: str, **options) -> History:
+def train(model: nn.Module, folder: Path, **options) -> History:
     return fit(model, images(), RECIPE, val=images(), run_dir=folder, log=None, **options)
 
 
@@ -54,12 +55,15 @@ def gradients() -> dict[str, torch.Tensor]:
     return {name: weight.grad for name, weight in model.named_parameters()} | dict(model.named_buffers())
 
 
-if __name__ == "__main__":
+def be(rank: int, folder: Path, environment: dict[str, str]) -> None:
+    """Do what a process of two does, started with the environment that torchrun gives; write down how it ended."""
+    os.environ.update(environment, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", TORCHELASTIC_RUN_ID="test")
+    torch.set_num_threads(1)
     with ranks.joined():
         found = gradients()
-        if ranks.rank() == 0:
-            torch.save(found, f"{sys.argv[1]}.pt")
+        if rank == 0:
+            torch.save(found, folder / "gradients.pt")
         try:
-            train(network(), sys.argv[1], on_step=stop_the_last)
+            train(network(), folder / "two", on_step=stop_the_last)
         except Interrupted as stopped:
-            print(f"{ranks.rank()}: {stopped}")
+            (folder / f"{rank}.txt").write_text(str(stopped))

@@ -15,7 +15,7 @@ from helpers.errors import BadInput, Interrupted
 
 HERE = Path(__file__).resolve()
 
-pytestmark = pytest.mark.usefixtures("quick_processes")
+pytestmark = [pytest.mark.usefixtures("quick_processes"), pytest.mark.xdist_group("processes")]
 
 
 def work(job, shared, folder, told):

@@ -1,8 +1,8 @@
-"""One training in several processes: two under torchrun here, compared with one."""
+"""One training in several processes: two here, compared with one."""
 
-import os
-import subprocess
+import socket
 import sys
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +15,35 @@ from helpers.engines import ranks
 from helpers.errors import BadInput
 from helpers.loaders import TrainLoader
 
+pytestmark = pytest.mark.xdist_group("processes")  # all in one worker, for which imports are done once
 
-def test_two_processes_have_the_gradients_of_one_stop_together_and_one_goes_on(tmp_path):
-    environment = os.environ | {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [two_ranks.__file__, tmp_path / "two"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    stopped = f"Stopped after step {two_ranks.STOP} of 10"  # though the signal reached one of them
-    assert sorted(line[:3] for line in done.stdout.splitlines() if stopped in line) == ["0: ", "1: "], done.stderr
 
-    of_two = torch.load(tmp_path / "two.pt")
+@pytest.fixture
+def stopped(quick_processes, tmp_path):
+    """The folder in which two processes trained until a signal reached one of them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "TQDM_DISABLE": "1"}
+    context = get_context("forkserver" if sys.platform == "linux" else "spawn")
+    processes = [context.Process(target=two_ranks.be, args=(rank, tmp_path, environment)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    return tmp_path
+
+
+def test_two_processes_have_the_gradients_of_one_stop_together_and_one_goes_on(stopped):
+    for rank in (0, 1):
+        assert f"Stopped after step {two_ranks.STOP} of 10" in (stopped / f"{rank}.txt").read_text()
+    of_two = torch.load(stopped / "gradients.pt")
     for name, tensor in two_ranks.gradients().items():
         torch.testing.assert_close(of_two[name], tensor, rtol=1e-9, atol=1e-12)
 
     one, resumed = two_ranks.network(), two_ranks.network()
-    expected = two_ranks.train(one, tmp_path / "one")
-    history = two_ranks.train(resumed, tmp_path / "two")
+    expected = two_ranks.train(one, stopped / "one")
+    history = two_ranks.train(resumed, stopped / "two")
     assert [session["processes"] for session in history.sessions] == [2, 1]
     for column in ("train_loss", "train_accuracy", "val_loss"):
         assert history.table[column].to_numpy() == pytest.approx(expected.table[column].to_numpy(), rel=1e-5), column
