@@ -18,7 +18,7 @@ test: .venv/installed  # unit tests, then run all notebooks and compare a second
 faults: .venv/installed  # kill a training FAULT_KILLS times (100) at random moments, and compare its end with one left alone
 	@TQDM_DISABLE=1 .venv/bin/python tests/faults.py
 
-cluster: .venv/installed  # sweep on a Dask cluster of this machine's processes, killing some of them
+cluster: .venv/installed  # sweep in processes of this machine, as a Dask cluster and without, and kill some of them
 	@TQDM_DISABLE=1 .venv/bin/python tests/cluster.py
 
 scaling: .venv/installed  # how time grows here with threads, processes and trials

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -104,7 +105,33 @@ def main():
         sweep(TRIALS, train, folder / "lost", jobs=2, **options)
         assert records(folder / "lost") == expected
         told(f"a second call, here: the other {6 - len(left)} are trained, and all are equal")
+        kill_a_parent(folder / "orphans")
+        told("a sweep's own process killed: those that trained for it ended by themselves")
+
+
+def kill_a_parent(out):
+    """Kill the process of a sweep while two others train for it; raises AssertionError if these are not gone then."""
+    with subprocess.Popen([sys.executable, __file__, str(out)], **QUIET) as parent:
+        while len(list(out.glob("*/config.json"))) < 2:
+            time.sleep(0.1)
+        family = descendants(parent.pid)
+        parent.kill()
+    for _ in range(300):
+        if not [pid for pid in family if Path(f"/proc/{pid}").exists()]:
+            return
+        time.sleep(0.1)
+    raise AssertionError("they still run after half a minute")
+
+
+def descendants(pid):
+    """Return the processes that this one started, and those that they did."""
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children + [grandchild for child in children for grandchild in descendants(child)]
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:]:
+        few, recipe = take(load_cifar10("synthetic"), 500), replace(RECIPE, epochs=1000)
+        sweep([Trial("long", AblationNet, recipe, seed) for seed in (0, 1)], few, sys.argv[1], holdout=few, jobs=2)
+    else:
+        main()
