@@ -45,7 +45,7 @@ class ImageSet:
 
 
 def load_cifar10(root: str | os.PathLike = "auto", train: bool = True) -> ImageSet:
-    """Load CIFAR-10's 50,000 training or 10,000 test images, or the synthetic stand-in.
+    """Load CIFAR-10's 50,000 training or 10,000 test images, or 10,000 or 2,000 of the synthetic stand-in.
 
     `root` is "auto" ($CIFAR10_ROOT, then `data/`, then a download to `data/`, and the stand-in when offline),
     "cifar10" (the same without the stand-in), "synthetic", or a folder that holds `cifar-10-batches-py`.
@@ -53,7 +53,7 @@ def load_cifar10(root: str | os.PathLike = "auto", train: bool = True) -> ImageS
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images (2009), section 3.1.
     """
     if root == "synthetic":
-        return synthetic(train)
+        return ImageSet(*stand_in.draw_stand_in(train), stand_in.CLASSES, "synthetic")
     folder, offline = _data_folder(), None
     if root not in ("auto", "cifar10"):
         folder = batch_files.existing(Path(root), "The data folder")
@@ -69,12 +69,7 @@ def load_cifar10(root: str | os.PathLike = "auto", train: bool = True) -> ImageS
             "set CIFAR10_ROOT to a folder that holds cifar-10-batches-py, or choose the data 'synthetic'."
         )
     print("NO CIFAR-10: none found and no internet; going on with the SYNTHETIC STAND-IN drawn by code.")
-    return synthetic(train)
-
-
-def synthetic(train: bool = True) -> ImageSet:
-    """Return the stand-in, drawn by code: 10,000 training or 2,000 test images."""
-    return ImageSet(*stand_in.draw_stand_in(train), stand_in.CLASSES, "synthetic")
+    return load_cifar10("synthetic", train)
 
 
 def train_val_split(data: ImageSet, holdout: float = 0.1, seed: int = 0) -> tuple[ImageSet, ImageSet]:

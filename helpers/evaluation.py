@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from helpers.data import CIFAR10_MEAN, CIFAR10_STD, normalise
@@ -28,11 +27,6 @@ def predict(
 def accuracy(logits: Tensor, labels: np.ndarray) -> float:
     """Return correct / seen in percent."""
     return 100 * (logits.argmax(1) == torch.as_tensor(labels)).double().mean().item()
-
-
-def cross_entropy(logits: Tensor, labels: np.ndarray) -> float:
-    """Return the mean cross-entropy in nats."""
-    return F.cross_entropy(logits, torch.as_tensor(labels)).item()
 
 
 def confusion_matrix(logits: Tensor, labels: np.ndarray) -> np.ndarray:

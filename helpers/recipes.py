@@ -15,7 +15,7 @@ from helpers.errors import BadInput, nearest
 FloatOrNone = float | None
 Name = Annotated[str, Field(strict=True, title="a name")]
 Optimizer = Literal["adamw", "adam", "sgd", "muon"]
-Schedule = Literal["triangular", "one_cycle", "cosine", "constant"]
+Schedule = Literal["triangular", "one_cycle"]
 Engine = Literal["auto", "batched", "per_image"]
 
 
@@ -33,17 +33,13 @@ class Recipe:
         Optimizer, "adamw (decoupled weight decay), adam, sgd (Nesterov momentum), or muon (orthogonalised momentum)"
     ] = "sgd"
     peak_lr: Annotated[number(1e-8, 100), "the highest learning rate of the schedule"]
-    schedule: Annotated[
-        Schedule,
-        "triangular (straight lines), one_cycle (half cosines), cosine or constant (both after a straight rise)",
-    ] = "triangular"
+    schedule: Annotated[Schedule, "triangular (straight lines) or one_cycle (half cosines)"] = "triangular"
     warmup: Annotated[number(0, 0.99), "share of the steps on which the learning rate rises to its peak"] = 0.2
     momentum: Annotated[number(0, 0.9999), "of SGD and Muon; the first beta of Adam and AdamW"] = 0.9
     weight_decay: Annotated[
         number(0, 1), "pull of convolution and linear weights towards zero: L2 in sgd and adam, decoupled in others"
     ] = 5e-4
     label_smoothing: Annotated[number(0, 0.99), "share of the target spread over all classes"] = 0.0
-    clip_norm: Annotated[number(1e-8, 1e8, FloatOrNone), "norm to which a longer gradient is cut; None for none"] = None
     average: Annotated[
         number(0, 0.99999, FloatOrNone),
         "share of its past that an average of the weights keeps each step; None for none",
@@ -51,6 +47,9 @@ class Recipe:
     dropout: Annotated[number(0, 0.99, FloatOrNone), "rate of the network's dropout layers; None leaves their own"] = (
         None
     )
+    first_size: Annotated[
+        number(8, 32, int | None), "side of the first images, in pixels; it grows by eights to 32. None: always 32"
+    ] = None
     augmentation: Annotated[Name, "its name in AUGMENTATIONS"] = "flip_ssr_cutout"
     engine: Annotated[
         Engine, "augment whole batches (batched) or image by image (per_image); auto: batched where it can"

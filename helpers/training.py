@@ -20,9 +20,10 @@ from helpers.engines import ranks
 from helpers.engines.fast import half_precision, keep_freed_memory
 from helpers.engines.muon import Muon, orthogonal_apart
 from helpers.engines.resumable import repeatable, resumable
+from helpers.engines.run_directory import WEIGHTS
 from helpers.engines.stepping import Stepper
 from helpers.errors import BadInput
-from helpers.evaluation import accuracy, cross_entropy, predict
+from helpers.evaluation import accuracy, predict
 from helpers.loaders import TrainLoader
 from helpers.models import check_seed, set_dropout
 from helpers.models.weights import save_weights
@@ -30,6 +31,7 @@ from helpers.recipes import Recipe
 from helpers.runtime import pick_device, session
 from helpers.summary import fingerprint
 
+GROWING = 0.7  # share of the steps on which images may be smaller than the data's
 MEASURED = ["seconds", "images_per_second"]  # a history's columns that differ from run to run
 
 
@@ -98,7 +100,7 @@ def fit(
         model.load_state_dict(run.network.state_dict())  # the averaged weights, where the recipe asks for them
         if save.folder:
             about = {"config": save.folder.config, "classes": train.classes, "last_epoch": run.rows[-1]}
-            save_weights(save.folder.path, model, about)
+            save_weights(save.folder.path / WEIGHTS, model.state_dict(), about)
     return History(run.rows, save.sessions, loader.engine)
 
 
@@ -131,14 +133,13 @@ def train_step(run: "Run", images: Tensor, labels: Tensor) -> None:
     torch.manual_seed(int(np.random.default_rng(key).integers(2**63)))  # dropout's masks
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(run.recipe, run.step, run.steps)
+    images = shrunk(images, run.recipe.first_size, run.step / run.steps)
     with run.stepper.autocast():  # in half precision where that is faster
         logits = run.forward(images)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=run.recipe.label_smoothing)
     run.optimizer.zero_grad()
     gradient_norm = run.stepper.backward(ranks.weighted(loss, len(labels)))
     run.watch(loss, gradient_norm)
-    if run.recipe.clip_norm is not None:
-        nn.utils.clip_grads_with_norm_(run.model.parameters(), run.recipe.clip_norm, gradient_norm)
     run.stepper.step()
     if run.average:
         run.average.update_parameters(run.model)
@@ -195,7 +196,7 @@ class Run:
         }
         if val is not None:
             logits = predict(self.network, val.images, mean=self.recipe.mean, std=self.recipe.std)
-            row["val_loss"] = cross_entropy(logits, val.labels)
+            row["val_loss"] = F.cross_entropy(logits, torch.as_tensor(val.labels)).item()  # in nats
             row["val_accuracy"] = accuracy(logits, val.labels)
         self.rows.append(row)
         self._start_epoch()
@@ -213,7 +214,7 @@ class Run:
             rate = learning_rate(self.recipe, step, self.steps)
             raise BadInput(
                 f"The loss or its gradient is not finite at step {step + 1:,} of {self.steps:,}, in epoch "
-                f"{step // self.loader.steps + 1} at learning rate {rate:.3g}: lower peak_lr or set clip_norm. "
+                f"{step // self.loader.steps + 1} at learning rate {rate:.3g}: lower peak_lr. "
                 "What was saved before is sound."
             )
 
@@ -262,9 +263,8 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     """Return the learning rate of a step: up to the peak on the first `warmup` of the steps, then by the schedule.
 
     triangular: straight down towards zero (Smith and Topin, Super-Convergence, 2018, section 3, without its last, flat
-    part). cosine: half a cosine down towards zero (Loshchilov and Hutter, SGDR, 2017, section 3, without restarts).
-    constant: the peak. one_cycle: half cosines from peak/25 up and down to peak/250,000, as PyTorch's OneCycleLR,
-    whose momentum cycle is left out.
+    part). one_cycle: half cosines from peak/25 up and down to peak/250,000, as PyTorch's OneCycleLR, whose momentum
+    cycle is left out.
     """
     if recipe.schedule == "one_cycle":
         top = recipe.warmup * steps - 1
@@ -274,9 +274,19 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
         return recipe.peak_lr * (end + (start - end) * (1 + math.cos(math.pi * done)) / 2)
     done = (step + 1) / (steps + 1)  # never 0 nor 1, so that neither the first step nor the last is lost
     rise = done / recipe.warmup if recipe.warmup else 1.0
-    left = (1 - done) / (1 - recipe.warmup)
-    fall = {"triangular": left, "cosine": (1 - math.cos(math.pi * min(left, 1.0))) / 2, "constant": 1.0}
-    return recipe.peak_lr * min(rise, fall[recipe.schedule])
+    return recipe.peak_lr * min(rise, (1 - done) / (1 - recipe.warmup))
+
+
+def shrunk(images: Tensor, first_size: int | None, done: float) -> Tensor:
+    """Return a step's images, smaller on the first 70 % of the steps: from `first_size` pixels up, by eights.
+
+    A network that ends in global pooling takes any size, and a smaller one costs less; `done` is the share of steps
+    taken. Source: Tan and Le, EfficientNetV2 (2021), section 4.
+    """
+    side = images.shape[-1]
+    sizes = [*range(first_size or side, side, 8), side]
+    size = sizes[min(int((len(sizes) - 1) * done / GROWING), len(sizes) - 1)]
+    return images if size == side else F.interpolate(images, (size, size), mode="bilinear", antialias=True)
 
 
 def epoch_line(row: dict, epochs: int) -> str:

@@ -26,7 +26,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from helpers.data import ImageSet, synthetic, take
+from helpers.data import ImageSet, load_cifar10, take
 from helpers.recipes import RECIPES
 from helpers.training import MEASURED, History, fit
 
@@ -47,7 +47,7 @@ def network() -> nn.Module:
 
 
 def images() -> ImageSet:
-    return take(synthetic(train=False), 200)
+    return take(load_cifar10("synthetic", train=False), 200)
 
 
 def train(folder: Path, data: ImageSet, recipe=RECIPE, log: Callable[[str], None] | None = None, **kwargs) -> History:

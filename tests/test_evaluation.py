@@ -9,7 +9,6 @@ from helpers.evaluation import (
     accuracy,
     class_accuracy,
     confusion_matrix,
-    cross_entropy,
     mistakes,
     predict,
 )
@@ -47,10 +46,6 @@ def test_mistakes_are_all_wrong_ones_most_confident_first():
     assert table["index"].tolist() == [5, 1]
     assert table.true.tolist() == [2, 0] and table.predicted.tolist() == [0, 1]
     assert table.confidence[0] == pytest.approx(LOGITS[5].softmax(0).max().item())
-
-
-def test_cross_entropy_of_even_odds_is_ln_n():
-    assert cross_entropy(torch.zeros(6, 3), LABELS) == pytest.approx(np.log(3))
 
 
 def test_predict_is_in_evaluation_mode_without_gradients_and_restores_the_mode(few):

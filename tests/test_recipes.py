@@ -16,7 +16,7 @@ BASE = RECIPES["dilated_193k"]
         ("epochs", 0), ("epochs", -1), ("epochs", 2.5), ("epochs", "3"), ("epochs", True),
         ("batch_size", 1), ("peak_lr", -0.1), ("peak_lr", 0), ("peak_lr", "high"), ("peak_lr", float("nan")),
         ("warmup", 1), ("momentum", 1), ("weight_decay", -1), ("label_smoothing", 1), ("optimizer", "adma"),
-        ("schedule", "cosin"), ("dropout", 1), ("dropout", "none"), ("engine", "batch"), ("clip_norm", 0),
+        ("schedule", "triangle"), ("dropout", 1), ("dropout", "none"), ("engine", "batch"), ("first_size", 7),
         ("average", 1), ("mean", (0.5, 0.5)), ("mean", 0.5), ("std", (0.2, 0.0, 0.2)), ("std", (51, 51, 51)),
         ("mean", ("a", "b", "c")), ("mean", (True, 0, 0)), ("augmentation", None),
         ("augmentation", ["flip"]), ("network", 3),
@@ -29,7 +29,7 @@ def test_wrong_value_is_refused_in_one_sentence_that_names_the_field(field, valu
 
 
 @pytest.mark.parametrize(
-    ("field", "misspelt", "meant"), [("optimizer", "adma", "adam"), ("schedule", "cosin", "cosine")]
+    ("field", "misspelt", "meant"), [("optimizer", "adma", "adam"), ("schedule", "triangle", "triangular")]
 )
 def test_misspelt_name_gets_the_nearest(field, misspelt, meant):
     with pytest.raises(BadInput, match=f"Did you mean '{meant}'"):

@@ -6,16 +6,18 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from helpers.engines.run_directory import WEIGHTS
 from helpers.errors import BadInput, nearest
 from helpers.models.ablation import AblationNet
 from helpers.models.compact_135k import Compact135k
 from helpers.models.dilated_193k import Dilated193k
 from helpers.models.mini_resnet import MiniResNet
 from helpers.models.mobilenet_c40 import MobileNetC40
-from helpers.models.weights import has_weights, load_weights
+from helpers.models.weights import RELEASED, has_weights, load_weights
 from helpers.models.wide_2m import Wide2m
 
-__all__ = ["MODELS", "AblationNet", "build", "check_seed", "has_weights", "load_trained", "seeded", "set_dropout"]
+__all__ = ["MODELS", "AblationNet", "build", "check_seed", "has_weights", "load_released", "load_trained", "seeded"]
+__all__ += ["set_dropout"]
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "mobilenet_c40": MobileNetC40,
@@ -58,16 +60,34 @@ def set_dropout(model: nn.Module, rate: float | None) -> None:
 
 
 def load_trained(run_dir: str | Path) -> tuple[nn.Module, dict]:
-    """Return the network that a finished training run left in its folder, and its metadata.
+    """Return the network that a finished training run left in its folder, ready to evaluate, and its metadata.
 
-    The metadata is a dict: `config` (what the run was), `classes`, `last_epoch` (its row of the history).
-    Raises BadInput that names a missing or damaged file, or weights of another network than today's.
+    The metadata is a dict: `config` (what the run was), `classes`, `last_epoch` (its row of the history). `run_dir`
+    may be a file of weights, too. Raises BadInput that names a missing or damaged file, or weights of another network
+    than today's.
     """
-    tensors, metadata = load_weights(run_dir)
+    path = Path(run_dir)
+    tensors, metadata = load_weights(path if path.suffix == ".safetensors" else path / WEIGHTS)
     name = metadata["config"]["network"]
     model = build(name)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise BadInput(f"{run_dir} holds another network than today's {name}: train again.") from error
-    return model, metadata
+    return model.eval(), metadata
+
+
+def load_released(name: str) -> nn.Module:
+    """Return the network of this name with the weights released in notebooks/results/, ready to evaluate.
+
+    Images are normalised as the recipe of this name says. Raises BadInput for an unknown name, and for weights that
+    are absent, damaged or of another network than today's.
+    """
+    files = {path.stem: path for path in sorted(RELEASED.glob("*.safetensors"))}
+    if name not in files:
+        known = f"released are {', '.join(files) or 'none'}"
+        raise BadInput(f"There are no released weights of {name!r}; {known}. Or train it: workbook train {name}.")
+    model, metadata = load_trained(files[name])
+    if metadata["config"]["network"] != name:
+        raise BadInput(f"{files[name]} holds the weights of {metadata['config']['network']}: restore it.")
+    return model

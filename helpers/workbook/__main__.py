@@ -83,6 +83,15 @@ def render(run: str | None) -> None:
 
 
 @main.command()
+@click.argument("run_dir")
+def release(run_dir: str) -> None:
+    """Take the finished run in RUN_DIR into notebooks/results/."""
+    from helpers.workbook import publish
+
+    publish.release(run_dir)
+
+
+@main.command()
 def readme() -> None:
     """Write the README's table of results from notebooks/results/."""
     from helpers.workbook import publish

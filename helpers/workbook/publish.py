@@ -1,14 +1,21 @@
 """What commands write into the repository: a full run's outputs, and the README's table of results."""
 
+import json
 import re
 import shutil
 from pathlib import Path
 
 import nbformat
+import numpy as np
 from nbformat import NotebookNode
 
+from helpers.data import load_cifar10
 from helpers.engines.run_directory import RESULT, read_json
 from helpers.errors import BadInput
+from helpers.evaluation import predict
+from helpers.models import load_trained
+from helpers.models.weights import RELEASED, save_weights
+from helpers.results import write_result
 from helpers.workbook.parameters import ROOT, notebooks
 
 METADATA = {
@@ -87,6 +94,31 @@ def output_problems(cell: NotebookNode) -> list[str]:
             problems.append("a progress bar")
         problems += [f"the absolute path {path!r}" for path in ABSOLUTE_PATH.findall(text)]
     return problems
+
+
+def release(run_dir: str | Path) -> None:
+    """Take a finished run's result, and of seed 0 the weights, into notebooks/results/; write the README's table.
+
+    The weights' file says in its header what they are, and which test images they get wrong. Raises BadInput unless the
+    run is a recipe's as it stands, on CIFAR-10, and its weights give here the right answers that it recorded. Weights
+    over a megabyte stay out.
+    """
+    record = read_json(Path(run_dir) / RESULT, "is no finished run's: train with `workbook train`")
+    values, final = record["recipe_values"], record["final"]
+    if record["changes"] or record["data_source"] != "cifar10" or "test_accuracy" not in final:
+        raise BadInput(f"{run_dir} is no run of a recipe as it stands, on CIFAR-10 and measured on its test set.")
+    (model, metadata), test = load_trained(run_dir), load_cifar10("cifar10", train=False)
+    answers = predict(model, test.images, mean=values["mean"], std=values["std"]).argmax(1).numpy()
+    wrong = np.flatnonzero(answers != test.labels).tolist()
+    if len(test) - len(wrong) != final["correct"]:
+        raise BadInput(f"{run_dir} recorded {final['correct']} right answers, and here gives {len(test) - len(wrong)}.")
+    write_result(RELEASED / f"{record['recipe']}-seed{record['seed']}.json", record)
+    if record["seed"] == 0 and 4 * record["parameters"] < 1e6:  # the first seed, not the best; four bytes each
+        header = {name: str(record[name]) for name in ("recipe", "seed", "data_source", "commit")}
+        lists = {"mean": values["mean"], "std": values["std"], "wrong": wrong}
+        header |= {"accuracy": str(final["test_accuracy"])} | {name: json.dumps(one) for name, one in lists.items()}
+        save_weights(RELEASED / f"{record['recipe']}.safetensors", model.state_dict(), metadata, header)
+    readme()
 
 
 def readme() -> None:

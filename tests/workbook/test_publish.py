@@ -1,11 +1,18 @@
 import json
 import shutil
+from dataclasses import replace
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_output
+from safetensors import safe_open
 
 from helpers.errors import BadInput
+from helpers.evaluation import predict
+from helpers.models import build, load_trained
+from helpers.recipes import RECIPES
+from helpers.results import result, write_result
+from helpers.training import fit
 from helpers.workbook import publish
 from toy import code, make_workbook, write_notebook
 
@@ -200,3 +207,62 @@ def test_a_readme_without_markers_and_a_damaged_result_are_named(toy):
     (toy / "notebooks/results/a.json").write_text("{")
     with pytest.raises(BadInput, match="a.json is damaged"):
         publish.insert_results("<!-- results -->\n<!-- /results -->")
+
+
+# --- release ---
+
+
+@pytest.fixture
+def finished(few, tmp_path, monkeypatch):
+    """A run of a recipe as it stands, which passes for one on CIFAR-10, and the folder that it is released into."""
+    recipe = replace(RECIPES["mini_resnet"], epochs=1, batch_size=50)
+    monkeypatch.setitem(RECIPES, "mini_resnet", recipe)
+    model, folder, target = build("mini_resnet"), tmp_path / "run", tmp_path / "released"
+    history = fit(model, few, recipe, run_dir=folder, log=None)
+    record = result(recipe, model, history, predict(model, few.images), few, few, seed=0)
+    write_result(folder / "result.json", record | {"data_source": "cifar10"})
+    monkeypatch.setattr(publish, "RELEASED", target)
+    monkeypatch.setattr(publish, "load_cifar10", lambda root, train: few)
+    monkeypatch.setattr(publish, "readme", lambda: None)
+    return folder, target
+
+
+def test_released_weights_say_what_they_are_and_what_they_get_wrong(finished, few):
+    folder, target = finished
+    publish.release(folder)
+    record = json.loads((target / "mini_resnet-seed0.json").read_text())
+    with safe_open(target / "mini_resnet.safetensors", framework="pt") as file:
+        header = file.metadata()
+    assert (header["recipe"], header["seed"], header["data_source"]) == ("mini_resnet", "0", "cifar10")
+    assert json.loads(header["mean"]) == record["recipe_values"]["mean"] and len(json.loads(header["std"])) == 3
+    assert float(header["accuracy"]) == record["final"]["test_accuracy"] and header["commit"] == record["commit"]
+    model, _ = load_trained(target / "mini_resnet.safetensors")
+    answers = predict(model, few.images).argmax(1).numpy()
+    assert json.loads(header["wrong"]) == [i for i in range(200) if answers[i] != few.labels[i]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"changes": {"epochs": 2}}, "no run of a recipe as it stands"),
+        ({"data_source": "synthetic"}, "no run of a recipe as it stands"),
+        ({"final": {"holdout_accuracy": 9.0}}, "no run of a recipe as it stands"),
+        ({"final": {"test_accuracy": 9.0, "correct": 201}}, "recorded 201 right answers, and here gives"),
+    ],
+)
+def test_only_what_a_recipe_gives_on_the_test_set_is_released(finished, changes, words):
+    folder, target = finished
+    record = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(record | changes))
+    with pytest.raises(BadInput, match=words):
+        publish.release(folder)
+    assert not target.exists()
+
+
+def test_weights_of_a_later_seed_or_of_a_large_network_stay_out(finished):
+    folder, target = finished
+    record = json.loads((folder / "result.json").read_text())
+    for changes, name in (({"seed": 1}, "mini_resnet-seed1.json"), ({"parameters": 250_000}, "mini_resnet-seed0.json")):
+        (folder / "result.json").write_text(json.dumps(record | changes))
+        publish.release(folder)
+        assert (target / name).exists() and not list(target.glob("*.safetensors"))
