@@ -3,11 +3,13 @@
 import json
 import re
 import shutil
+from itertools import groupby
 from pathlib import Path
 
 import nbformat
 import numpy as np
 from nbformat import NotebookNode
+from scipy.stats import binomtest
 
 from helpers.data import load_cifar10
 from helpers.engines.run_directory import RESULT, read_json
@@ -138,31 +140,40 @@ def insert_results(text: str) -> str:
 
 
 def format_results(records: list[dict]) -> str:
-    """Return a Markdown table, a row for the longest run of each network and seed, and a line with the machines."""
+    """Return a Markdown table, a row for each network from its runs at the recipe's length, and a line on machines.
+
+    Of runs on fewer and on more training images those on more count. The interval is Wilson's, of the first seed.
+    """
     if not records:
         return "No results yet.\n"
     for record in records:
         if "test_accuracy" not in record["final"]:
             raise BadInput(f"A result of {record['network']} is a hold-out's: take it out of notebooks/results/.")
+    records = sorted(records, key=lambda record: (record["network"], record["seed"]))
     lines = [
-        "| network | parameters | receptive field | published | measured here | epochs | trained on | minutes | seed |",
-        "|---|---:|---:|---|---:|---:|---:|---:|---:|",
+        "| network | parameters | receptive field | published | measured | interval | seeds | epochs | images | minutes |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    longest = {(r["network"], r["seed"]): r for r in sorted(records, key=lambda record: len(record["epochs"]))}
-    lines += [_format_row(record) for _, record in sorted(longest.items())]
-    machines = sorted({f"{r['machine']}, torch {r['versions']['torch']}" for r in longest.values()})
-    seen = " or ".join(sorted({f"{r['final']['seen']:,}" for r in longest.values()}))
+    lines += [_format_row(list(runs)) for _, runs in groupby(records, key=lambda record: record["network"])]
+    machines = sorted({f"{r['machine']}, torch {r['versions']['torch']}" for r in records})
+    seen = " or ".join(sorted({f"{r['final']['seen']:,}" for r in records}))
     lines += ["", f"Accuracy on {seen} test images after the last epoch. Machine: {'; '.join(machines)}."]
     return "\n".join(lines) + "\n"
 
 
-def _format_row(record: dict) -> str:
-    published, final = record["published"], record["final"]
-    theirs = "–"
-    if published and published["accuracy"]:
-        theirs = f"{published['accuracy']:.2f} % ({published['epochs']} epochs)"
-    return (
-        f"| {record['network']} | {record['parameters']:,} | {record['receptive_field']} | {theirs} "
-        f"| {final['test_accuracy']:.2f} % | {len(record['epochs'])} | {record['train_images']:,} "
-        f"| {final['train_minutes']:.0f} | {record['seed']} |"
-    )
+def _format_row(runs: list[dict]) -> str:
+    """Return the row of a network's runs; a dash for what no run at the recipe's length has measured yet."""
+    whole = [run for run in runs if not run["changes"]]
+    most = max([run["train_images"] for run in whole], default=0)
+    whole = [run for run in whole if run["train_images"] == most]
+    about, published = runs[0], runs[0]["published"] or {"accuracy": None}
+    theirs = f"{published['accuracy']:.2f} % ({published['epochs']} epochs)" if published["accuracy"] else "–"
+    row = f"| {about['network']} | {about['parameters']:,} | {about['receptive_field']} | {theirs} "
+    if not whole:
+        return row + "| – | – | 0 | – | – | – |"
+    accuracies = [run["final"]["test_accuracy"] for run in whole]
+    spread = f" ± {np.std(accuracies, ddof=1):.2f}" if len(whole) > 1 else ""
+    low, high = binomtest(whole[0]["final"]["correct"], whole[0]["final"]["seen"]).proportion_ci(method="wilson")
+    minutes = np.mean([run["final"]["train_minutes"] for run in whole])
+    row += f"| {np.mean(accuracies):.2f}{spread} % | {100 * low:.1f} to {100 * high:.1f} | {len(whole)} "
+    return row + f"| {len(whole[0]['epochs'])} | {most:,} | {minutes:.0f} |"
