@@ -151,7 +151,7 @@ def format_results(records: list[dict]) -> str:
             raise BadInput(f"A result of {record['network']} is a hold-out's: take it out of notebooks/results/.")
     records = sorted(records, key=lambda record: (record["network"], record["seed"]))
     lines = [
-        "| network | parameters | receptive field | published | measured | interval | seeds | epochs | images | minutes |",
+        "| network | parameters | receptive field | published | measured | interval | seeds | epochs | images | min |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [_format_row(list(runs)) for _, runs in groupby(records, key=lambda record: record["network"])]
