@@ -52,14 +52,10 @@ class TrainLoader:
                 if recipe.engine == "batched":
                     raise
                 self.fallback_reason = f"augmented image by image: {error}"
+        self.engine = "batched" if self.pipeline else "per_image"
         if self.pipeline:
             self.images = torch.from_numpy(data.images).to(self.device)
             self.labels = torch.from_numpy(data.labels).to(self.device)
-
-    @property
-    def engine(self) -> str:
-        """How the images are augmented: "batched" or "per_image"."""
-        return "batched" if self.pipeline else "per_image"
 
     def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
         """Yield the epoch's batches, shuffled by (seed, epoch), from step `first` on."""

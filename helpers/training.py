@@ -31,7 +31,6 @@ from helpers.recipes import Recipe
 from helpers.runtime import pick_device, session
 from helpers.summary import fingerprint
 
-GROWING = 0.7  # share of the steps on which images may be smaller than the data's
 MEASURED = ["seconds", "images_per_second"]  # a history's columns that differ from run to run
 
 
@@ -253,8 +252,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "muon":
         return Muon([*orthogonal_apart(groups[0]), groups[1]], lr=recipe.peak_lr, momentum=recipe.momentum)
     if recipe.optimizer == "sgd":
-        nesterov = recipe.momentum > 0
-        return torch.optim.SGD(groups, recipe.peak_lr, recipe.momentum, nesterov=nesterov, fused=fused)
+        return torch.optim.SGD(groups, recipe.peak_lr, recipe.momentum, nesterov=recipe.momentum > 0, fused=fused)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
     return kind(groups, recipe.peak_lr, betas=(recipe.momentum, 0.999), fused=fused)
 
@@ -285,7 +283,7 @@ def shrunk(images: Tensor, first_size: int | None, done: float) -> Tensor:
     """
     side = images.shape[-1]
     sizes = [*range(first_size or side, side, 8), side]
-    size = sizes[min(int((len(sizes) - 1) * done / GROWING), len(sizes) - 1)]
+    size = sizes[min(int((len(sizes) - 1) * done / 0.7), len(sizes) - 1)]
     return images if size == side else F.interpolate(images, (size, size), mode="bilinear", antialias=True)
 
 

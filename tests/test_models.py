@@ -14,6 +14,7 @@ from helpers.models.blocks import (
     Residual,
     SeparableBlock,
 )
+from helpers.receptive_field import total
 from helpers.summary import evaluating, parameter_count, summary
 
 AFTER = ("ReLU", "BatchNorm2d", "Dropout")
@@ -179,6 +180,30 @@ def test_ablation_changes_one_ingredient(changes, present):
 def test_network_maps_images_to_ten_logits(name):
     with evaluating(build(name)) as model, torch.no_grad():
         assert model(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "field"),
+    [
+        # 3x3 layers 3-24-48, four of 48, depthwise 48 and 1x1 to 96, 96-48-96, their norms, the head; jumps 1, 2, 4
+        (
+            "fast_200k",
+            9 * (72 + 1152 + 4 * 2304 + 48 + 2 * 4608) + 4608 + 2 * (24 + 5 * 48 + 96 + 48 + 96) + 970,
+            1 + 2 + 2 + 2 * (2 * 3 + 4) + 2 * 2 + 4 * 2 * 2,
+        ),
+        # eight units of 64 and eight of 128: 1x1, depthwise, norm; two reductions, stem, last norm, head
+        (
+            "best_200k",
+            648 + 8 * (64 * 73 + 128) + 8 * (128 * 137 + 256) + 24 * 73 + 48 + 64 * 137 + 128 + 256 + 1290,
+            1 + 2 + 2 + 8 * 2 * 2 + 2 * 2 + 4 * 2 * (7 + 2),
+        ),
+    ],
+)
+def test_the_workbooks_own_networks_by_hand(name, parameters, field):
+    model = build(name)
+    assert parameter_count(model) == parameters < 200_000 and total(model) == field > 44
+    for side in (16, 24):  # as they are trained
+        assert model(torch.randn(2, 3, side, side)).shape == (2, 10)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -9,8 +9,10 @@ from torch import nn
 from helpers.engines.run_directory import WEIGHTS
 from helpers.errors import BadInput, nearest
 from helpers.models.ablation import AblationNet
+from helpers.models.best_200k import Best200k
 from helpers.models.compact_135k import Compact135k
 from helpers.models.dilated_193k import Dilated193k
+from helpers.models.fast_200k import Fast200k
 from helpers.models.mini_resnet import MiniResNet
 from helpers.models.mobilenet_c40 import MobileNetC40
 from helpers.models.weights import RELEASED, has_weights, load_weights
@@ -25,6 +27,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "mini_resnet": MiniResNet,
     "wide_2m": Wide2m,
     "compact_135k": Compact135k,
+    "fast_200k": Fast200k,
+    "best_200k": Best200k,
 }
 
 
