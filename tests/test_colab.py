@@ -35,6 +35,7 @@ from IPython.core.interactiveshell import InteractiveShell
 shell = InteractiveShell.instance()
 shell.run_cell(open("bootstrap.py").read()).raise_error()
 shell.run_cell("from helpers import " + ", ".join(sys.argv[1:])).raise_error()
+shell.run_cell("from helpers.models import load_released; load_released('compact_135k')").raise_error()
 shell.run_cell("import helpers; print(helpers.__file__)").raise_error()
 """
 

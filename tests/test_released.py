@@ -60,7 +60,7 @@ def test_absent_damaged_and_foreign_weights_are_told(tmp_path, monkeypatch):
         load_released("mini_resnet")
     with pytest.raises(BadInput, match="'wide_2m'; released are mini_resnet"):
         load_released("wide_2m")
-    for network, words in (("wide_2m", "another network than today's"), ("compact_135k", "weights of compact_135k")):
+    for network, words in (("wide_2m", "another network than today's"), ("compact_135k", "are those of compact_135k")):
         tensors = MODELS["compact_135k"]().state_dict()
         weights.save_weights(path, tensors, {"config": {"network": network}})
         with pytest.raises(BadInput, match=words):

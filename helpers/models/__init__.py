@@ -66,32 +66,36 @@ def set_dropout(model: nn.Module, rate: float | None) -> None:
 def load_trained(run_dir: str | Path) -> tuple[nn.Module, dict]:
     """Return the network that a finished training run left in its folder, ready to evaluate, and its metadata.
 
-    The metadata is a dict: `config` (what the run was), `classes`, `last_epoch` (its row of the history). `run_dir`
-    may be a file of weights, too. Raises BadInput that names a missing or damaged file, or weights of another network
-    than today's.
+    The metadata is a dict: `config` (what the run was), `classes`, `last_epoch` (its row of the history). In place of a
+    folder, the name of a network stands for the weights released in notebooks/results/. Raises BadInput that names a
+    missing or damaged file, or weights of another network than today's.
     """
-    path = Path(run_dir)
-    tensors, metadata = load_weights(path if path.suffix == ".safetensors" else path / WEIGHTS)
+    tensors, metadata = load_weights(_released(run_dir) if run_dir in MODELS else Path(run_dir) / WEIGHTS)
     name = metadata["config"]["network"]
     model = build(name)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise BadInput(f"{run_dir} holds another network than today's {name}: train again.") from error
+    if run_dir in MODELS and name != run_dir:
+        raise BadInput(f"The released weights of {run_dir} are those of {name}: restore the file.")
     return model.eval(), metadata
 
 
 def load_released(name: str) -> nn.Module:
     """Return the network of this name with the weights released in notebooks/results/, ready to evaluate.
 
-    Images are normalised as the recipe of this name says. Raises BadInput for an unknown name, and for weights that
-    are absent, damaged or of another network than today's.
+    Images are normalised as the recipe of this name says. Raises BadInput as `load_trained` does.
     """
+    if name not in MODELS:
+        raise BadInput(f"There is no network {name!r}. {nearest(name, MODELS)}")
+    return load_trained(name)[0]
+
+
+def _released(name: str) -> Path:
+    """Return the file of a network's released weights; raises BadInput where there is none."""
     files = {path.stem: path for path in sorted(RELEASED.glob("*.safetensors"))}
     if name not in files:
         known = f"released are {', '.join(files) or 'none'}"
         raise BadInput(f"There are no released weights of {name!r}; {known}. Or train it: workbook train {name}.")
-    model, metadata = load_trained(files[name])
-    if metadata["config"]["network"] != name:
-        raise BadInput(f"{files[name]} holds the weights of {metadata['config']['network']}: restore it.")
-    return model
+    return files[name]

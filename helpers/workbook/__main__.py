@@ -161,20 +161,20 @@ def sweep(**options) -> int:
 
 
 @main.command()
-@click.argument("run_dir")
+@click.argument("run_dir", metavar="RUN_DIR|NETWORK")
 @click.option("--data", default="auto", help=DATA)
 def evaluate(**options) -> None:
-    """Measure the finished run in RUN_DIR on the test set, by class."""
+    """Measure the finished run in RUN_DIR, or NETWORK as released."""
     from helpers.workbook import trainings
 
     trainings.evaluate(**options)
 
 
 @main.command()
-@click.argument("run_dir")
+@click.argument("run_dir", metavar="RUN_DIR|NETWORK")
 @click.argument("paths", metavar="IMAGE...", nargs=-1, required=True)
 def predict(run_dir: str, paths: tuple[str, ...]) -> None:
-    """Say what the finished run in RUN_DIR sees in JPEG or PNG files."""
+    """Say what a finished run, or NETWORK as released, sees in pictures."""
     from helpers.workbook import trainings
 
     trainings.predict_files(run_dir, list(paths))

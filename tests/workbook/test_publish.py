@@ -232,7 +232,7 @@ def finished(few, tmp_path, monkeypatch):
     return folder, target
 
 
-def test_released_weights_say_what_they_are_and_what_they_get_wrong(finished, few):
+def test_released_weights_say_what_they_are_and_what_they_get_wrong(finished, few, monkeypatch):
     folder, target = finished
     publish.release(folder)
     record = json.loads((target / "mini_resnet-seed0.json").read_text())
@@ -241,7 +241,8 @@ def test_released_weights_say_what_they_are_and_what_they_get_wrong(finished, fe
     assert (header["recipe"], header["seed"], header["data_source"]) == ("mini_resnet", "0", "cifar10")
     assert json.loads(header["mean"]) == record["recipe_values"]["mean"] and len(json.loads(header["std"])) == 3
     assert float(header["accuracy"]) == record["final"]["test_accuracy"] and header["commit"] == record["commit"]
-    model, _ = load_trained(target / "mini_resnet.safetensors")
+    monkeypatch.setattr("helpers.models.RELEASED", target)
+    model, _ = load_trained("mini_resnet")
     answers = predict(model, few.images).argmax(1).numpy()
     assert json.loads(header["wrong"]) == [i for i in range(200) if answers[i] != few.labels[i]]
 
