@@ -43,5 +43,6 @@ too_old = Python {}.{} was found; the workbook needs 3.11 or newer: run `make ru
 	@echo "Installing into .venv; this takes from half a minute to a few, once."
 	@$(PYTHON) -m venv --clear .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	@.venv/bin/python -m uv pip install --python .venv/bin/python --constraint constraints.txt --editable ".[test]"
+	@# Compiled once here, and not by every process where Python is told to write no bytecode (containers often are).
+	@.venv/bin/python -m uv pip install --compile-bytecode --python .venv/bin/python --constraint constraints.txt --editable ".[test]"
 	@touch $@
