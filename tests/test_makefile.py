@@ -55,10 +55,8 @@ def test_it_installs_once_with_the_exact_versions_and_its_own_python(project):
     assert made == ["./python", "-m venv --clear .venv"]
     assert installer[0] == packages[0] == ".venv/bin/python"
     assert installer[1].endswith("--constraint constraints.txt uv")
-    assert (
-        packages[1]
-        == "-m uv pip install --compile-bytecode --python .venv/bin/python --constraint constraints.txt --editable .[test]"
-    )
+    installed = "--python .venv/bin/python --constraint constraints.txt --editable .[test]"
+    assert packages[1] == f"-m uv pip install --compile-bytecode {installed}"
     again = make(project, "install")
     assert again.returncode == 0 and again.calls == []
 
