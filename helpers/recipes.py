@@ -39,10 +39,6 @@ class Recipe:
         number(0, 1), "pull of convolution and linear weights towards zero: L2 in sgd and adam, decoupled in others"
     ] = 5e-4
     label_smoothing: Annotated[number(0, 0.99), "share of the target spread over all classes"] = 0.0
-    average: Annotated[
-        number(0, 0.99999, float | None),
-        "share of its past that an average of the weights keeps each step; None for none",
-    ] = None
     dropout: Annotated[number(0, 0.99, float | None), "rate of the network's dropout layers; None leaves their own"] = (
         None
     )

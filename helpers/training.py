@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from helpers.data import ImageSet
@@ -96,7 +95,6 @@ def fit(
             if on_epoch:
                 on_epoch(run.rows[-1])
             save(now=True)
-        model.load_state_dict(run.network.state_dict())  # the averaged weights, where the recipe asks for them
         if save.folder:
             about = {"config": save.folder.config, "classes": train.classes, "last_epoch": run.rows[-1]}
             save_weights(save.folder.path / WEIGHTS, model.state_dict(), about)
@@ -140,8 +138,6 @@ def train_step(run: "Run", images: Tensor, labels: Tensor) -> None:
     gradient_norm = run.stepper.backward(ranks.weighted(loss, len(labels)))
     run.watch(loss, gradient_norm)
     run.stepper.step()
-    if run.average:
-        run.average.update_parameters(run.model)
     run.loss_sum += loss.detach() * len(labels)  # on the device: .item() would wait for every step
     run.correct += (logits.detach().argmax(1) == labels).sum()
     run.step += 1
@@ -155,9 +151,6 @@ class Run:
         self.device, self.steps = loader.device, recipe.epochs * loader.steps
         self.optimizer = make_optimizer(model, recipe)
         self.stepper = Stepper(self.optimizer, self.device, precision)
-        self.average = None
-        if recipe.average is not None:  # the norms' statistics are averaged with the weights that they belong to
-            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
         self.forward = ranks.spread(model)  # on several devices by all of them, else the model itself
         self.step, self.rows = 0, []  # steps taken, and rows of the epochs done
         self._start_epoch()
@@ -165,11 +158,6 @@ class Run:
     def _start_epoch(self) -> None:
         self.loss_sum, self.correct = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         self.seconds = 0.0
-
-    @property
-    def network(self) -> nn.Module:
-        """The network to evaluate: the average of the weights where the recipe asks for one."""
-        return self.average.module if self.average else self.model
 
     @property
     def within_epoch(self) -> bool:
@@ -194,7 +182,7 @@ class Run:
             "images_per_second": seen / self.seconds,
         }
         if val is not None:
-            logits = predict(self.network, val.images, mean=self.recipe.mean, std=self.recipe.std)
+            logits = predict(self.model, val.images, mean=self.recipe.mean, std=self.recipe.std)
             row["val_loss"] = F.cross_entropy(logits, torch.as_tensor(val.labels)).item()  # in nats
             row["val_accuracy"] = accuracy(logits, val.labels)
         self.rows.append(row)
@@ -236,8 +224,7 @@ class Run:
         self.loss_sum, self.correct = (first * state[name].to(self.device) for name in ("loss_sum", "correct"))
 
     def _parts(self) -> dict:
-        parts = {"model": self.model, "optimizer": self.optimizer, "scaler": self.stepper}
-        return parts | ({"average": self.average} if self.average else {})
+        return {"model": self.model, "optimizer": self.optimizer, "scaler": self.stepper}
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

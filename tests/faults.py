@@ -30,7 +30,7 @@ from helpers.data import ImageSet, load_cifar10, take
 from helpers.recipes import RECIPES
 from helpers.training import MEASURED, History, fit
 
-RECIPE = replace(RECIPES["dilated_193k"], epochs=3, batch_size=50, average=0.9, augmentation="pad_crop_cutout")
+RECIPE = replace(RECIPES["dilated_193k"], epochs=3, batch_size=50, augmentation="pad_crop_cutout")
 WATCHED = [  # whatever changes the disk
     *((Path, name) for name in ("write_bytes", "unlink")),
     *((os, name) for name in ("open", "fsync", "replace")),
@@ -96,7 +96,7 @@ def assert_same_end(folder: Path, whole: Path) -> None:
     """Compare two finished runs: the last state and the weights, without what is measured."""
     assert newest_step(folder) == newest_step(whole) > 0
     first, second = (torch.load(max(run.glob("step-*.pt")), weights_only=True) for run in (folder, whole))
-    assert {"model", "average", "optimizer", "rows"} <= set(first)
+    assert {"model", "optimizer", "rows"} <= set(first)
     for part in second:
         assert states_equal(first[part], second[part]), f"{part} differs in {folder}"
     assert states_equal(*(load_file(run / "model.safetensors") for run in (folder, whole)))

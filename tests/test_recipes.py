@@ -17,7 +17,7 @@ BASE = RECIPES["dilated_193k"]
         ("batch_size", 1), ("peak_lr", -0.1), ("peak_lr", 0), ("peak_lr", "high"), ("peak_lr", float("nan")),
         ("warmup", 1), ("momentum", 1), ("weight_decay", -1), ("label_smoothing", 1), ("optimizer", "adma"),
         ("schedule", "triangle"), ("dropout", 1), ("dropout", "none"), ("engine", "batch"), ("first_size", 7),
-        ("average", 1), ("mean", (0.5, 0.5)), ("mean", 0.5), ("std", (0.2, 0.0, 0.2)), ("std", (51, 51, 51)),
+        ("mean", (0.5, 0.5)), ("mean", 0.5), ("std", (0.2, 0.0, 0.2)), ("std", (51, 51, 51)),
         ("mean", ("a", "b", "c")), ("mean", (True, 0, 0)), ("augmentation", None),
         ("augmentation", ["flip"]), ("network", 3),
     ],

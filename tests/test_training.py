@@ -103,8 +103,8 @@ def raising(number, *, after):
     [
         (signal.SIGINT, 1, {}, {}),
         (signal.SIGTERM, 7, {"optimizer": "sgd"}, {"precision": "bfloat16"}),
-        (signal.SIGINT, 5, {"optimizer": "adam", "average": 0.9}, {}),  # the last step of the first epoch
-        (signal.SIGTERM, 8, {"first_size": 16, "schedule": "one_cycle", "average": 0.5, "optimizer": "muon"}, {}),
+        (signal.SIGINT, 5, {"optimizer": "adam"}, {}),  # the last step of the first epoch
+        (signal.SIGTERM, 8, {"first_size": 16, "schedule": "one_cycle", "optimizer": "muon"}, {}),
         (signal.SIGINT, 12, {"engine": "per_image"}, {"workers": 2}),
         (signal.SIGTERM, 15, {"label_smoothing": 0.1}, {}),  # the last step of all
     ],
@@ -177,24 +177,6 @@ def test_a_background_job_ignores_ctrl_c_and_stops_and_saves_on_sigterm(few, tmp
     finally:
         signal.signal(signal.SIGINT, before)
     assert last_state(tmp_path / "run")["step"] == 7
-
-
-def test_average_of_the_weights_is_the_result(few):
-    """Against the sum by hand: a tenth of each new state, nine tenths of the average before."""
-    recipe, states = replace(RECIPE, epochs=2, average=0.9, engine="per_image"), []
-
-    def note(run):
-        states.append({name: tensor.clone() for name, tensor in run.model.state_dict().items()})
-
-    model = small()
-    fit(model, few, recipe, log=None, on_step=note)
-    expected = states[0]
-    for state in states[1:]:
-        expected = {name: 0.9 * expected[name] + 0.1 * state[name] for name in state}
-    averaged = model.state_dict()
-    for name in ("0.weight", "2.running_var", "6.bias"):
-        assert torch.allclose(averaged[name], expected[name], atol=1e-6)
-        assert not torch.allclose(averaged[name], states[-1][name], atol=1e-4)
 
 
 def test_images_grow_by_eights_until_seven_tenths_of_the_steps(few):

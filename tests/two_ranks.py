@@ -19,7 +19,7 @@ from helpers.recipes import RECIPES
 from helpers.training import History, fit
 
 # Batches of 40 and 41 of 201 images, of which two processes get shares that differ.
-RECIPE = replace(RECIPES["mobilenet_c40"], epochs=2, batch_size=41, optimizer="sgd", peak_lr=0.05, average=0.9)
+RECIPE = replace(RECIPES["mobilenet_c40"], epochs=2, batch_size=41, optimizer="sgd", peak_lr=0.05)
 STOP = 7  # of 10 steps, within the second epoch
 
 

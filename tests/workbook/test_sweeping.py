@@ -29,9 +29,9 @@ def names(*words, **options):
 
 def test_a_plan_is_recipes_by_changes_by_seeds_and_names_what_differs():
     assert names("wide_2m", seeds=2) == ["wide_2m-seed0", "wide_2m-seed1"]
-    (trial,) = sweeping.plan(["wide_2m"], 1, ["epochs=3", "augmentation=flip", "average=None", "mean=(0.5,0.5,0.5)"])
+    (trial,) = sweeping.plan(["wide_2m"], 1, ["epochs=3", "augmentation=flip", "dropout=None", "mean=(0.5,0.5,0.5)"])
     recipe = trial.recipe
-    assert (recipe.epochs, recipe.augmentation, recipe.average, recipe.mean) == (3, "flip", None, (0.5, 0.5, 0.5))
+    assert (recipe.epochs, recipe.augmentation, recipe.dropout, recipe.mean) == (3, "flip", None, (0.5, 0.5, 0.5))
     grid = names("wide_2m", "mini_resnet", changes=["peak_lr=0.05,0.1", "schedule=one_cycle,triangular"])
     assert len(grid) == 8 and grid[0] == "wide_2m-peak_lr=0.05-schedule=one_cycle-seed0"
     (a, b) = sweeping.plan(["wide_2m"], 1, ["network=mini_resnet,wide_2m"])
