@@ -165,10 +165,25 @@ def training_curves(table: pd.DataFrame, title: str) -> Figure:
 
 
 @styled
-def schedule(rates: Sequence[float], title: str) -> Figure:
-    """Draw the learning rate of every step."""
-    axis = one_axis((8, 3.2), title, "step", "learning rate")
-    axis.plot(np.arange(1, len(rates) + 1), rates, linewidth=2)
+def curves(of: dict[str, pd.Series], title: str, across: str, up: str) -> Figure:
+    """Draw each series over its index, named where there are several; `across` and `up` name the axes."""
+    axis = one_axis((8, 3.2 if len(of) == 1 else 4.6), title, across, up)
+    for name, series in of.items():
+        axis.plot(series.index, series, linewidth=2, label=name)
+    if len(of) > 1:
+        axis.figure.legend(loc="outside right center")
+    return axis.figure
+
+
+@styled
+def accuracy_against(cost: pd.Series, accuracy: pd.Series, title: str, across: str, kinds: pd.Series) -> Figure:
+    """Draw each network at its cost, on a scale of powers of ten, with its name; a colour for each kind."""
+    axis = one_axis((9, 5.4), title, across, "test accuracy, %")
+    sns.scatterplot(x=cost, y=accuracy, hue=kinds, style=kinds, s=80, ax=axis)
+    for name in cost.index:
+        axis.annotate(name, (cost[name], accuracy[name]), xytext=(5, 5), textcoords="offset points", fontsize=9)
+    axis.set_xscale("log")
+    axis.legend(loc="lower right")
     return axis.figure
 
 
