@@ -167,23 +167,11 @@ def training_curves(table: pd.DataFrame, title: str) -> Figure:
 @styled
 def curves(of: dict[str, pd.Series], title: str, across: str, up: str) -> Figure:
     """Draw each series over its index, named where there are several; `across` and `up` name the axes."""
-    axis = one_axis((8, 3.2 if len(of) == 1 else 4.6), title, across, up)
+    axis = one_axis((8, 3.2) if len(of) == 1 else (9, 4.6), title, across, up)
     for name, series in of.items():
         axis.plot(series.index, series, linewidth=2, label=name)
     if len(of) > 1:
         axis.figure.legend(loc="outside right center")
-    return axis.figure
-
-
-@styled
-def accuracy_against(cost: pd.Series, accuracy: pd.Series, title: str, across: str, kinds: pd.Series) -> Figure:
-    """Draw each network at its cost, on a scale of powers of ten, with its name; a colour for each kind."""
-    axis = one_axis((9, 5.4), title, across, "test accuracy, %")
-    sns.scatterplot(x=cost, y=accuracy, hue=kinds, style=kinds, s=80, ax=axis)
-    for name in cost.index:
-        axis.annotate(name, (cost[name], accuracy[name]), xytext=(5, 5), textcoords="offset points", fontsize=9)
-    axis.set_xscale("log")
-    axis.legend(loc="lower right")
     return axis.figure
 
 
@@ -199,11 +187,15 @@ def differences(table: pd.DataFrame, title: str) -> Figure:
 
 
 @styled
-def cost_and_accuracy(table: pd.DataFrame, title: str) -> Figure:
-    """Draw each variant (row) at its cost: columns time (base = 1), accuracy (percent) and its std (points)."""
-    axis = one_axis((8.4, 5), title, "training time for an image, base = 1", "accuracy on the hold-out, %")
-    for (name, row), marker in zip(table.iterrows(), cycle("os^Dv<>pP*X")):  # variants lie too close for names
-        axis.errorbar(row.time, row.accuracy, row["std"], fmt=marker, markersize=8, capsize=3, alpha=0.8, label=name)
+def cost_and_accuracy(
+    table: pd.DataFrame, title: str, cost: str = "time", across: str = "training time for an image, base = 1",
+    of: str = "hold-out", scale: str = "linear",
+) -> Figure:  # fmt: skip
+    """Draw each row at its cost, a column of the table: columns accuracy (percent) and std (points)."""
+    axis = one_axis((9, 5), title, across, f"accuracy on the {of}, %")
+    for (name, row), marker in zip(table.iterrows(), cycle("os^Dv<>pP*X")):  # they lie too close for names
+        axis.errorbar(row[cost], row.accuracy, row["std"], fmt=marker, markersize=8, capsize=3, alpha=0.8, label=name)
+    axis.set_xscale(scale)
     axis.figure.legend(loc="outside right center")
     return axis.figure
 

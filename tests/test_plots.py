@@ -27,13 +27,6 @@ FIGURES = {
     "heat_maps": lambda t: plots.heat_maps({"a": np.eye(4), "b": np.eye(4)}, t, "share"),
     "training_curves": lambda t: plots.training_curves(TABLE, t),
     "curves": lambda t: plots.curves({"a": pd.Series([0.1, 0.2]), "b": pd.Series([0.3])}, t, "step", "rate"),
-    "accuracy_against": lambda t: plots.accuracy_against(
-        pd.Series({"a": 9.0, "b": 20.0}),
-        pd.Series({"a": 90.0, "b": 92.0}),
-        t,
-        "minutes",
-        pd.Series({"a": "x", "b": "y"}),
-    ),
     "differences": lambda t: plots.differences(
         pd.DataFrame({"mean": [1.0, -2.0], "low": [0.5, -3.0], "high": [1.5, np.nan]}, index=["a", "b"]), t
     ),

@@ -19,7 +19,7 @@ from helpers.models.weights import RELEASED, has_weights, load_weights
 from helpers.models.wide_2m import Wide2m
 
 __all__ = ["MODELS", "AblationNet", "build", "check_seed", "has_weights", "load_released", "load_trained", "seeded"]
-__all__ += ["set_dropout"]
+__all__ += ["RELEASED", "set_dropout"]
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "mobilenet_c40": MobileNetC40,
