@@ -15,11 +15,11 @@ from helpers.models.dilated_193k import Dilated193k
 from helpers.models.fast_200k import Fast200k
 from helpers.models.mini_resnet import MiniResNet
 from helpers.models.mobilenet_c40 import MobileNetC40
-from helpers.models.weights import RELEASED, has_weights, load_weights
+from helpers.models.weights import RELEASED, has_weights, load_weights, recorded_mistakes
 from helpers.models.wide_2m import Wide2m
 
 __all__ = ["MODELS", "AblationNet", "build", "check_seed", "has_weights", "load_released", "load_trained", "seeded"]
-__all__ += ["RELEASED", "set_dropout"]
+__all__ += ["RELEASED", "recorded_mistakes", "set_dropout"]
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "mobilenet_c40": MobileNetC40,
