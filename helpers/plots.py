@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from helpers.engines.drawing import lay_out_bars, one_axis, styled
 
@@ -196,6 +197,10 @@ def cost_and_accuracy(
     for (name, row), marker in zip(table.iterrows(), cycle("os^Dv<>pP*X")):  # they lie too close for names
         axis.errorbar(row[cost], row.accuracy, row["std"], fmt=marker, markersize=8, capsize=3, alpha=0.8, label=name)
     axis.set_xscale(scale)
+    if scale == "log":
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter("{x:,.0f}")
+        axis.xaxis.set_minor_formatter("")
     axis.figure.legend(loc="outside right center")
     return axis.figure
 
