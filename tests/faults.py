@@ -12,6 +12,7 @@ import os
 import random
 import signal
 import tempfile
+import threading
 import time
 import traceback
 import zipfile
@@ -25,6 +26,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from tqdm import tqdm
 
 from helpers.data import ImageSet, load_cifar10, take
 from helpers.recipes import RECIPES
@@ -124,6 +126,7 @@ class Killer:
 
     def __init__(self, folder: Path, data: ImageSet, seed: int):
         self.folder, self.data, self.chance, self.hits = folder, data, random.Random(seed), Counter()
+        tqdm.set_lock(threading.RLock())  # its own is shared by all children: one killed with it would stop the next
         self.note = mmap.mmap(-1, 80)  # shared with the trainings: the last event of the one that was killed
         train(folder / "first", data)  # here, so that what is imported or kept at first use is so for all
         started = time.monotonic()
