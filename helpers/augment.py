@@ -82,7 +82,7 @@ def pad_crop_cutout(**normalisation: Channels) -> A.Compose:
 
 
 def light(**normalisation: Channels) -> A.Compose:
-    """Flip, pad by two and crop, and in a tenth of the images the course's other two: small networks under-fit."""
+    """Flip, pad by two and crop, and in a tenth of the images the course's other two: for a training of few epochs."""
     return pipeline(flip(), *pad_crop(2), shift_scale_rotate(degrees=10, p=0.1), coarse_dropout(p=0.1), **normalisation)
 
 

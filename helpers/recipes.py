@@ -39,9 +39,7 @@ class Recipe:
         number(0, 1), "pull of convolution and linear weights towards zero: L2 in sgd and adam, decoupled in others"
     ] = 5e-4
     label_smoothing: Annotated[number(0, 0.99), "share of the target spread over all classes"] = 0.0
-    dropout: Annotated[number(0, 0.99, float | None), "rate of the network's dropout layers; None leaves their own"] = (
-        None
-    )
+    dropout: Annotated[number(0, 0.99, float | None), "rate of dropout layers; None leaves their own"] = None
     first_size: Annotated[
         number(8, 32, int | None), "side of the first images, in pixels; it grows by eights to 32. None: always 32"
     ] = None

@@ -106,6 +106,13 @@ def prepare(model: nn.Module, recipe: Recipe, device: torch.device) -> None:
     keep_freed_memory()
     model.to(device, memory_format=torch.channels_last)
     set_dropout(model, recipe.dropout)
+    if recipe.first_size is not None:
+        try:
+            predict(model, torch.zeros(1, 3, recipe.first_size, recipe.first_size))
+        except RuntimeError as error:
+            raise BadInput(
+                f"{recipe.network} takes no images of {recipe.first_size} pixels: set no first_size."
+            ) from error
 
 
 def train_epoch(run: "Run", epoch: int, on_step: Callable | None = None, save: Callable = lambda: None) -> None:

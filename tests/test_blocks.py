@@ -5,15 +5,16 @@ from torch import nn
 from helpers.models.blocks import Dropout, PhaseGridConv2d
 
 
+@pytest.mark.parametrize("size", [(12, 6), (7, 6), (12, 5)])
 @pytest.mark.parametrize(("dilation", "groups"), [(2, 1), (2, 8), (3, 1)])
-def test_phase_grids_are_the_dilated_convolution(dilation, groups):
+def test_phase_grids_are_the_dilated_convolution(dilation, groups, size):
     grids = PhaseGridConv2d(8, 16, dilation=dilation, groups=groups).double()
     usual = nn.Conv2d(8, 16, 3, padding=dilation, dilation=dilation, groups=groups).double()
     usual.load_state_dict(grids.state_dict())
-    weights = torch.randn(3, 16, 12, 6).double()
+    weights = torch.randn(3, 16, *size).double()
     results = []
     for layer in (grids, usual):
-        images = torch.arange(3 * 8 * 12 * 6).view(3, 8, 12, 6).double().sin().requires_grad_()
+        images = torch.arange(24 * size[0] * size[1]).view(3, 8, *size).double().sin().requires_grad_()
         (layer(images) * weights).sum().backward()
         results.append([layer(images), images.grad, layer.weight.grad, layer.bias.grad])
     assert all(torch.allclose(a, b) for a, b in zip(*results, strict=True))

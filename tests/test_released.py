@@ -4,14 +4,13 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from safetensors import safe_open
 
 from helpers.assignment import check
 from helpers.data import load_cifar10
 from helpers.errors import BadInput
 from helpers.evaluation import predict
-from helpers.models import MODELS, load_released, recorded_mistakes, weights
+from helpers.models import MODELS, load_released, load_trained, weights
 from helpers.recipes import RECIPES
 
 FILES = sorted(weights.RELEASED.glob("*.safetensors"))
@@ -31,14 +30,14 @@ def test_released_weights_give_the_answers_that_were_recorded(path, cifar10_root
         load_released(path.stem), test.images[:SOME], mean=json.loads(told["mean"]), std=json.loads(told["std"])
     )
     wrong = np.flatnonzero(logits.argmax(1).numpy() != test.labels[:SOME]).tolist()
-    assert wrong == [index for index in json.loads(told["wrong"]) if index < SOME]
+    assert wrong == [index for index in load_trained(path.stem)[1]["wrong"] if index < SOME]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_released_network_is_its_results(path):
     told, result = header(path), json.loads((weights.RELEASED / f"{path.stem}-seed0.json").read_text())
     assert path.stat().st_size < 1e6 and told["seed"] == "0" and told["data_source"] == "cifar10"
-    assert 10_000 - len(recorded_mistakes(path.stem)) == result["final"]["correct"]
+    assert 10_000 - len(load_trained(path.stem)[1]["wrong"]) == result["final"]["correct"]
     assert told["commit"] == result["commit"] and float(told["accuracy"]) == result["final"]["test_accuracy"]
     recipe = RECIPES[path.stem]
     assert (tuple(json.loads(told["mean"])), tuple(json.loads(told["std"]))) == (recipe.mean, recipe.std)
@@ -65,4 +64,3 @@ def test_absent_damaged_and_foreign_weights_are_told(tmp_path, monkeypatch):
         weights.save_weights(path, tensors, {"config": {"network": network}})
         with pytest.raises(BadInput, match=words):
             load_released("mini_resnet")
-    assert torch.is_tensor(tensors["features.0.weight"])

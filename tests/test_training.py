@@ -192,6 +192,12 @@ def test_images_grow_by_eights_until_seven_tenths_of_the_steps(few):
     assert met == [24] * 11 + [32] * 4
 
 
+@pytest.mark.parametrize("name", ["wide_2m", "compact_135k"])
+def test_a_network_of_one_image_size_is_refused_smaller_ones(few, name):
+    with pytest.raises(BadInput, match=f"{name} takes no images of 16 pixels"):
+        fit(build(name), few, replace(RECIPE, network=name, first_size=16), log=None)
+
+
 def test_smaller_images_are_those_of_pillow():
     images = torch.rand(1, 3, 32, 32)
     for size, done in ((16, 0.0), (24, 0.5)):

@@ -15,11 +15,11 @@ from helpers.models.dilated_193k import Dilated193k
 from helpers.models.fast_200k import Fast200k
 from helpers.models.mini_resnet import MiniResNet
 from helpers.models.mobilenet_c40 import MobileNetC40
-from helpers.models.weights import RELEASED, has_weights, load_weights, recorded_mistakes
+from helpers.models.weights import RELEASED, has_weights, load_weights
 from helpers.models.wide_2m import Wide2m
 
 __all__ = ["MODELS", "AblationNet", "build", "check_seed", "has_weights", "load_released", "load_trained", "seeded"]
-__all__ += ["RELEASED", "recorded_mistakes", "set_dropout"]
+__all__ += ["RELEASED", "set_dropout"]
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "mobilenet_c40": MobileNetC40,
@@ -67,8 +67,9 @@ def load_trained(run_dir: str | Path) -> tuple[nn.Module, dict]:
     """Return the network that a finished training run left in its folder, ready to evaluate, and its metadata.
 
     The metadata is a dict: `config` (what the run was), `classes`, `last_epoch` (its row of the history). In place of a
-    folder, the name of a network stands for the weights released in notebooks/results/. Raises BadInput that names a
-    missing or damaged file, or weights of another network than today's.
+    folder, the name of a network stands for the weights released in notebooks/results/; their metadata has `wrong`, the
+    places of the test images that they got wrong. Raises BadInput that names a missing or damaged file, or weights of
+    another network than today's.
     """
     tensors, metadata = load_weights(_released(run_dir) if run_dir in MODELS else Path(run_dir) / WEIGHTS)
     name = metadata["config"]["network"]

@@ -31,7 +31,7 @@ class Dropout(nn.Dropout):
 class PhaseGridConv2d(nn.Conv2d):
     """A dilated 3x3 convolution, computed in training as ordinary ones on the grids of every d-th row and column.
 
-    (N, channels_in, H, W) to (N, channels, H, W), the same function: stride 1, padding d, H and W multiples of d.
+    (N, channels_in, H, W) to (N, channels, H, W), the same function: stride 1, padding d.
     CPU libraries have fast gradients for ordinary convolutions only. In evaluation it is the one convolution that
     tools which follow a network's operations understand.
     Source: Chen et al., DeepLab (2018), section 3.1, the second of its two ways.
@@ -41,9 +41,9 @@ class PhaseGridConv2d(nn.Conv2d):
         super().__init__(channels_in, channels, 3, padding=dilation, dilation=dilation, groups=groups, bias=bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(features)
         d, (n, c, h, w) = self.dilation[0], features.shape
+        if not self.training or h % d or w % d:  # a map that the grids do not fill
+            return super().forward(features)
         grids = features.permute(0, 2, 3, 1).reshape(n, h // d, d, w // d, d, c).permute(0, 2, 4, 1, 3, 5)
         grids = grids.reshape(n * d * d, h // d, w // d, c).permute(0, 3, 1, 2)
         grids = F.conv2d(grids, self.weight, self.bias, padding=1, groups=self.groups)

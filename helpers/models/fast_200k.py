@@ -1,4 +1,4 @@
-"""Dense 3x3 convolutions on small maps: few kernels, large ones, which is what a processor does fast."""
+"""Dense 3x3 convolutions on small maps: 183,922 parameters."""
 
 from torch import Tensor, nn
 
@@ -8,9 +8,8 @@ from helpers.models.blocks import Residual, conv_layer
 class Fast200k(nn.Module):
     """The workbook's own network for the shortest time to 85 %: (N, 3, 32, 32) float to (N, 10) logits.
 
-    It leaves 32x32 after one layer, since norms and activations there cost as much as convolutions, and spends its
-    parameters on dense convolutions at 16x16 and 8x8. Any image size works that is a multiple of eight pixels: the
-    dilated layer, computed on grids, wants an even map.
+    It leaves 32x32 after one layer, where a channel costs four times what it costs at 16x16, and spends its parameters
+    on dense convolutions at 16x16 and 8x8.
     """
 
     def __init__(self, width: int = 48):

@@ -49,12 +49,6 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
     return tensors, metadata
 
 
-def recorded_mistakes(name: str) -> set[int]:
-    """Return the places of the test images that a network's released weights got wrong when they were released."""
-    with safe_open(RELEASED / f"{name}.safetensors", framework="pt") as file:
-        return set(json.loads(file.metadata()["wrong"]))
-
-
 def _digest(tensors: dict[str, Tensor]) -> str:
     """Return a digest of names and values: safetensors itself has no checksum."""
     digest = hashlib.sha256()

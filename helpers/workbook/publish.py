@@ -101,9 +101,8 @@ def output_problems(cell: NotebookNode) -> list[str]:
 def release(run_dir: str | Path) -> None:
     """Take a finished run's result, and of seed 0 the weights, into notebooks/results/; write the README's table.
 
-    The weights' file says in its header what they are, and which test images they get wrong. Raises BadInput unless the
-    run is a recipe's as it stands, on CIFAR-10, and its weights give here the right answers that it recorded. Weights
-    over a megabyte stay out.
+    Weights over a megabyte stay out. Raises BadInput unless the run is a recipe's as it stands, on CIFAR-10, and its
+    weights give here the right answers that it recorded.
     """
     record = read_json(Path(run_dir) / RESULT, "is no finished run's: train with `workbook train`")
     values, final = record["recipe_values"], record["final"]
@@ -117,9 +116,10 @@ def release(run_dir: str | Path) -> None:
     write_result(RELEASED / f"{record['recipe']}-seed{record['seed']}.json", record)
     if record["seed"] == 0 and 4 * record["parameters"] < 1e6:  # the first seed, not the best; four bytes each
         header = {name: str(record[name]) for name in ("recipe", "seed", "data_source", "commit")}
-        lists = {"mean": values["mean"], "std": values["std"], "wrong": wrong}
-        header |= {"accuracy": str(final["test_accuracy"])} | {name: json.dumps(one) for name, one in lists.items()}
-        save_weights(RELEASED / f"{record['recipe']}.safetensors", model.state_dict(), metadata, header)
+        header["accuracy"] = str(final["test_accuracy"])
+        header |= {name: json.dumps(values[name]) for name in ("mean", "std")}
+        path, metadata["wrong"] = RELEASED / f"{record['recipe']}.safetensors", wrong
+        save_weights(path, model.state_dict(), metadata, header)
     readme()
 
 

@@ -70,20 +70,8 @@ def test_every_command_says_what_it_does(name, capsys):
 
 
 def test_the_commands_are_all_there():
-    expected = {
-        "run",
-        "verify",
-        "render",
-        "release",
-        "readme",
-        "check",
-        "train",
-        "sweep",
-        "evaluate",
-        "predict",
-        "bench",
-    }
-    assert set(main.commands) == expected
+    expected = "run verify render release readme check train sweep evaluate predict bench"
+    assert set(main.commands) == set(expected.split())
 
 
 @pytest.mark.parametrize(("set_before", "after"), [(None, "passive"), ("active", "active")])

@@ -183,7 +183,7 @@ def test_what_must_not_stand_in_a_committed_output_is_found(output, told):
 
 
 def test_the_readme_has_a_row_for_each_network_from_its_runs_at_full_length(toy):
-    """Not from a shorter run, nor from one on fewer images; the interval is statsmodels' for 8,010 of 10,000."""
+    """Not from a shorter run, nor from one on fewer images; the interval is Wilson's formula by hand."""
     small = RECORD | {"network": "a_small", "seed": 0, "published": None, "changes": {"epochs": 2}}
     better = RECORD["final"] | {"test_accuracy": 99.0}
     others = {
@@ -242,9 +242,9 @@ def test_released_weights_say_what_they_are_and_what_they_get_wrong(finished, fe
     assert json.loads(header["mean"]) == record["recipe_values"]["mean"] and len(json.loads(header["std"])) == 3
     assert float(header["accuracy"]) == record["final"]["test_accuracy"] and header["commit"] == record["commit"]
     monkeypatch.setattr("helpers.models.RELEASED", target)
-    model, _ = load_trained("mini_resnet")
+    model, metadata = load_trained("mini_resnet")
     answers = predict(model, few.images).argmax(1).numpy()
-    assert json.loads(header["wrong"]) == [i for i in range(200) if answers[i] != few.labels[i]]
+    assert metadata["wrong"] == [i for i in range(200) if answers[i] != few.labels[i]]
 
 
 @pytest.mark.parametrize(
