@@ -183,7 +183,7 @@ def test_what_must_not_stand_in_a_committed_output_is_found(output, told):
 
 
 def test_the_readme_has_a_row_for_each_network_from_its_runs_at_full_length(toy):
-    """Not from a shorter run, nor from one on fewer images; the interval is Wilson's formula by hand."""
+    """Not from a shorter run, nor from one on fewer images."""
     small = RECORD | {"network": "a_small", "seed": 0, "published": None, "changes": {"epochs": 2}}
     better = RECORD["final"] | {"test_accuracy": 99.0}
     others = {
@@ -204,6 +204,14 @@ def test_the_readme_has_a_row_for_each_network_from_its_runs_at_full_length(toy)
     ]
     assert lines[2].count("|") == lines[3].count("|") == lines[4].count("|") == 11
     assert lines[7].endswith("Machine: 2-core Toy, torch 2.15.0; H200, torch 2.15.0.")
+
+
+def test_the_interval_is_wilsons_by_hand():
+    p, n, z = 0.8, 10, 1.96
+    middle, reach = (p + z**2 / (2 * n)), z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
+    low, high = (100 * (middle + side * reach) / (1 + z**2 / n) for side in (-1, 1))
+    few = RECORD["final"] | {"test_accuracy": 80.0, "correct": 8, "seen": 10}
+    assert f"| {low:.1f} to {high:.1f} |" in publish.format_results([RECORD | {"final": few}])
 
 
 def test_a_readme_without_markers_and_a_damaged_result_are_named(toy):
