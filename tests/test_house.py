@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 HELPERS = ROOT / "helpers"
-MOST_LINES = {"*.py": 1600, "engines/*.py": 2400, "workbook/*.py": 1300}
+MOST_LINES = {"*.py": 1950, "engines/*.py": 2600, "workbook/*.py": 1450}
 LONGEST_FUNCTION = 25  # lines beside signature and docstring
 ONE_SCREEN = 60  # lines of a network's file
 
