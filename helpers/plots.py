@@ -1,13 +1,13 @@
 """One function, one figure: arrays and tables in, a matplotlib Figure out, titled by the caller with the finding."""
 
 from collections.abc import Sequence
-from itertools import cycle
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
@@ -179,6 +179,7 @@ def curves(of: dict[str, pd.Series], title: str, across: str, up: str) -> Figure
 @styled
 def differences(table: pd.DataFrame, title: str) -> Figure:
     """Draw each variant's (row's) difference from the base with its interval: columns mean, low and high, in points."""
+    table = table.sort_values("mean", ascending=False)
     axis = one_axis((8, 0.42 * len(table) + 1.8), title, "accuracy on the hold-out minus the base's, points")
     sides = np.array([table["mean"] - table.low, table.high - table["mean"]])
     axis.errorbar(table["mean"], table.index, xerr=sides, fmt="o", color="#2c5fb3", capsize=4, linewidth=2)
@@ -193,16 +194,32 @@ def cost_and_accuracy(
     of: str = "hold-out", scale: str = "linear",
 ) -> Figure:  # fmt: skip
     """Draw each row at its cost, a column of the table: columns accuracy (percent) and std (points)."""
+    table = table.sort_values("accuracy", ascending=False)
     axis = one_axis((9, 5), title, across, f"accuracy on the {of}, %")
-    for (name, row), marker in zip(table.iterrows(), cycle("os^Dv<>pP*X")):  # they lie too close for names
-        axis.errorbar(row[cost], row.accuracy, row["std"], fmt=marker, markersize=8, capsize=3, alpha=0.8, label=name)
+    axis.errorbar(table[cost], table.accuracy, table["std"], fmt="o", color="#2c5fb3", markersize=7, capsize=3)
     axis.set_xscale(scale)
     if scale == "log":
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter("{x:,.0f}")
         axis.xaxis.set_minor_formatter("")
-    axis.figure.legend(loc="outside right center")
+    axis.margins(x=0.25, y=0.1)
+    name_points(axis, table[cost], table.accuracy, table.index)
     return axis.figure
+
+
+def name_points(axis: Axes, across: pd.Series, up: pd.Series, names: pd.Index) -> None:
+    """Write each name to the right of its point, the highest first, and lower where another name is in the way."""
+    axis.figure.draw_without_rendering()  # fixes the axes' limits, by which points become inches
+    points, written = np.column_stack([across, up]), []
+    for point, (x, y), name in zip(points, axis.transData.transform(points) / axis.figure.dpi, names, strict=True):
+        height = y
+        for left, taken in written:
+            if abs(x - left) < 1.6 and height > taken - 0.19:  # inches that a name takes, and a line
+                height = taken - 0.19
+        written.append((x, height))
+        line = {"arrowstyle": "-", "color": "grey", "linewidth": 0.6, "relpos": (0, 0.5)}
+        place = {"xytext": (9, 72 * (height - y)), "textcoords": "offset points", "va": "center"}
+        axis.annotate(name, point, fontsize=10, arrowprops=line, **place)
 
 
 @styled

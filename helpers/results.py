@@ -4,11 +4,13 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import pandas as pd
 from torch import Tensor, nn
 
 from helpers.data import ImageSet
 from helpers.engines.run_directory import write_atomically
 from helpers.evaluation import accuracy
+from helpers.models import RELEASED
 from helpers.receptive_field import total
 from helpers.recipes import PUBLISHED, RECIPES, Recipe
 from helpers.summary import fingerprint, parameter_count
@@ -57,3 +59,25 @@ def result(
 def write_result(path: str | Path, record: dict) -> None:
     """Write the record as JSON, whole or not at all."""
     write_atomically(Path(path), (json.dumps(record, indent=1) + "\n").encode())
+
+
+def measured() -> pd.DataFrame:
+    """Return a row for each run of a recipe as it stands whose result the workbook holds; all of them on CIFAR-10.
+
+    Of a network's runs on fewer and on more training images those on more count, as in the README. Columns: network,
+    seed, parameters, images and epochs trained on, minutes, accuracy in percent of the test set, and the epochs' rows.
+    """
+    records = [json.loads(path.read_text("utf-8")) for path in sorted(RELEASED.glob("*.json"))]
+    runs = pd.DataFrame(
+        {
+            **{name: record[name] for name in ("network", "seed", "parameters")},
+            "images": record["train_images"],
+            "epochs": len(record["epochs"]),
+            "minutes": record["final"]["train_minutes"],
+            "accuracy": record["final"]["test_accuracy"],
+            "rows": record["epochs"],
+        }
+        for record in records
+        if not record["changes"]
+    )
+    return runs[runs.images == runs.groupby("network").images.transform("max")].reset_index(drop=True)

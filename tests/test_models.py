@@ -159,7 +159,9 @@ def test_wide_2ms_switches_each_take_one_ingredient_away():
 CHANGES = {  # of the ablation base: what is there, and no longer after the change (or the other way round)
     "dilation": ({"dilation": 1}, lambda m: any(c.dilation != (1, 1) for c in convolutions_of(m))),
     "separable": ({"separable": False}, lambda m: any(c.groups > 1 for c in convolutions_of(m))),
-    "stride": ({"max_pool": True}, lambda m: nn.MaxPool2d not in kinds_of(m)),
+    "stride": ({"shrink": "max"}, lambda m: nn.MaxPool2d not in kinds_of(m)),
+    "average": ({"shrink": "average"}, lambda m: nn.AvgPool2d not in kinds_of(m)),
+    "view": ({"view": 16}, lambda m: nn.Unfold not in kinds_of(m)),
     "gap": ({"gap": False}, lambda m: nn.AdaptiveAvgPool2d in kinds_of(m)),
     "norm": ({"norm": False}, lambda m: nn.BatchNorm2d in kinds_of(m)),
     "residual": ({"residual": False}, lambda m: Residual in kinds_of(m)),
@@ -174,6 +176,23 @@ def test_ablation_changes_one_ingredient(changes, present):
     assert all(has(seeded(AblationNet, **changes)) for has in others), "and leaves the others alone"
     with evaluating(seeded(AblationNet, **changes)) as model, torch.no_grad():
         assert model(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("side", [8, 16])
+def test_a_narrow_view_averages_the_logits_of_squares(side):
+    images, base = torch.randn(2, 3, 32, 32), seeded(AblationNet)
+    with evaluating(seeded(AblationNet, view=side)) as narrow, evaluating(base), torch.no_grad():
+        squares = [images[:, :, y : y + side, x : x + side] for y in range(0, 32, side) for x in range(0, 32, side)]
+        assert torch.allclose(narrow(images), torch.stack([base(square) for square in squares]).mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("shrink", ["max", "average"])
+def test_pooling_in_place_of_strides_leaves_maps_and_weights(shrink):
+    base, pooled = seeded(AblationNet), seeded(AblationNet, shrink=shrink)
+    assert parameter_count(base) == parameter_count(pooled)
+    images = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        assert base.features(images).shape == pooled.features(images).shape
 
 
 @pytest.mark.parametrize("name", MODELS)
