@@ -161,7 +161,7 @@ CHANGES = {  # of the ablation base: what is there, and no longer after the chan
     "separable": ({"separable": False}, lambda m: any(c.groups > 1 for c in convolutions_of(m))),
     "stride": ({"shrink": "max"}, lambda m: nn.MaxPool2d not in kinds_of(m)),
     "average": ({"shrink": "average"}, lambda m: nn.AvgPool2d not in kinds_of(m)),
-    "view": ({"view": 16}, lambda m: nn.Unfold not in kinds_of(m)),
+    "view": ({"view": 16}, lambda m: m.view == 32),
     "gap": ({"gap": False}, lambda m: nn.AdaptiveAvgPool2d in kinds_of(m)),
     "norm": ({"norm": False}, lambda m: nn.BatchNorm2d in kinds_of(m)),
     "residual": ({"residual": False}, lambda m: Residual in kinds_of(m)),

@@ -12,6 +12,7 @@ def test_fingerprint_changes_with_the_network_and_not_with_its_weights():
         seeded(AblationNet, 1),
         seeded(AblationNet, dilation=3),
         seeded(AblationNet, gap=False),
+        seeded(AblationNet, view=16),
     ]
     prints = [fingerprint(net) for net in nets]
     assert prints[0] == prints[1] and len(set(prints)) == 3
