@@ -25,7 +25,7 @@ def fingerprint(model: nn.Module) -> str:
 
 def _numbers(module: nn.Module) -> dict[str, object]:
     """Return a layer's own numbers; not its `repr`, which changes with the version of torch."""
-    names = ("kernel_size", "stride", "padding", "padding_mode", "dilation", "groups", "output_size", "p", "eps", "view")
+    names = "kernel_size stride padding padding_mode dilation groups output_size p eps view".split()
     return {name: getattr(module, name) for name in names if hasattr(module, name)}
 
 
