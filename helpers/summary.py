@@ -25,8 +25,8 @@ def fingerprint(model: nn.Module) -> str:
 
 def _numbers(module: nn.Module) -> dict[str, object]:
     """Return a layer's own numbers; not its `repr`, which changes with the version of torch."""
-    names = "kernel_size stride padding padding_mode dilation groups output_size p eps view".split()
-    return {name: getattr(module, name) for name in names if hasattr(module, name)}
+    names = ("kernel_size", "stride", "padding", "padding_mode", "dilation", "groups", "output_size", "p", "eps")
+    return {name: getattr(module, name) for name in (*names, "view") if hasattr(module, name)}
 
 
 @contextmanager
