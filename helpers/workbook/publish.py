@@ -44,13 +44,12 @@ def render(run: str | Path | None = None) -> None:
     rendered = {stem: _take_outputs(stem, nbformat.read(folder / f"{stem}.ipynb", 4)) for stem in summary["notebooks"]}
     for stem, notebook in rendered.items():
         nbformat.write(notebook, notebooks()[stem])
-    for pattern, target in (("images/*.png", "images"), ("results/*.*", "notebooks/results")):
-        for path in folder.glob(pattern):
-            shutil.copy(path, ROOT / target)
-    for path in folder.glob(f"checkpoints/**/{RESULT}"):  # of a sweep; one on a hold-out is no result yet
+    for path in folder.glob("images/*.png"):
+        shutil.copy(path, ROOT / "images")
+    for path in folder.glob(f"checkpoints/**/{RESULT}"):  # one on a hold-out is no result yet
         record = read_json(path, "is damaged: delete it, and run again")
         if "test_accuracy" in record["final"]:
-            name = f"{path.parent.name}-{len(record['epochs'])}epochs.json"
+            name = f"{record['network']}-seed{record['seed']}-{record['train_images']}images.json"
             shutil.copy(path, ROOT / "notebooks" / "results" / name)
     readme()
     print(f"Rendered {', '.join(rendered)} from {folder.name}.")

@@ -50,7 +50,7 @@ def everything(root):
 def make_run(root, name="20260101-000000-full", profile="full", data="cifar10", output="2\n"):
     """Write a run as `workbook run` leaves it, with papermill's traces."""
     run = root / "runs" / name
-    for folder in (run / "images", run / "results"):
+    for folder in (run / "images", run / "checkpoints/dilated"):
         folder.mkdir(parents=True)
     stems = [path.stem for path in sorted((root / "notebooks").glob("*.ipynb"))]
     for stem in stems:
@@ -65,8 +65,7 @@ def make_run(root, name="20260101-000000-full", profile="full", data="cifar10", 
         notebook.metadata["language_info"] = {"name": "python", "version": "3.11.7"}
         nbformat.write(notebook, run / f"{stem}.ipynb")
     (run / "images/curve.png").write_bytes(b"png")
-    (run / "results/dilated_193k.json").write_text(json.dumps(RECORD))
-    (run / "results/dilated_193k.safetensors").write_bytes(b"weights")
+    (run / "checkpoints/dilated/result.json").write_text(json.dumps(RECORD))
     summary = {"profile": profile, "data_source": data, "notebooks": dict.fromkeys(stems)}
     (run / "summary.json").write_text(json.dumps(summary))
     return run
@@ -89,7 +88,6 @@ def test_render_brings_outputs_figures_and_results_and_no_trace_of_the_run(toy):
     assert "papermill" not in text and "3.11.7" not in text
     assert after.metadata.kernelspec.name == "python3"
     assert (toy / "images/curve.png").read_bytes() == b"png"
-    assert (toy / "notebooks/results/dilated_193k.safetensors").read_bytes() == b"weights"
     assert "80.10 %" in (toy / "README.md").read_text()
 
 
@@ -114,13 +112,14 @@ def test_render_takes_the_results_of_a_sweep_that_looked_at_the_test_set(toy):
     for name, accuracy in (("tested", "test_accuracy"), ("chosen", "holdout_accuracy")):
         folder = run / f"checkpoints/experiments/{name}-seed1"
         folder.mkdir(parents=True)
-        (folder / "result.json").write_text(json.dumps(RECORD | {"final": {**RECORD["final"], accuracy: 70.0}}))
+        record = RECORD | {"seed": 1, "final": {**RECORD["final"], accuracy: 70.0}}
+        (folder / "result.json").write_text(json.dumps(record))
     held = json.loads((folder / "result.json").read_text())
     del held["final"]["test_accuracy"]
     (folder / "result.json").write_text(json.dumps(held))
     publish.render()
     results = {path.name for path in (toy / "notebooks/results").glob("*.json")}
-    assert results == {"dilated_193k.json", "tested-seed1-2epochs.json"}
+    assert results == {f"dilated_193k-seed{seed}-{RECORD['train_images']}images.json" for seed in (0, 1)}
     with pytest.raises(BadInput, match="dilated_193k is a hold-out's"):
         publish.format_results([held])
 
