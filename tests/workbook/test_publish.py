@@ -112,14 +112,14 @@ def test_render_takes_the_results_of_a_sweep_that_looked_at_the_test_set(toy):
     for name, accuracy in (("tested", "test_accuracy"), ("chosen", "holdout_accuracy")):
         folder = run / f"checkpoints/experiments/{name}-seed1"
         folder.mkdir(parents=True)
-        record = RECORD | {"seed": 1, "final": {**RECORD["final"], accuracy: 70.0}}
+        record = RECORD | {"seed": 2, "final": {**RECORD["final"], accuracy: 70.0}}
         (folder / "result.json").write_text(json.dumps(record))
     held = json.loads((folder / "result.json").read_text())
     del held["final"]["test_accuracy"]
     (folder / "result.json").write_text(json.dumps(held))
     publish.render()
     results = {path.name for path in (toy / "notebooks/results").glob("*.json")}
-    assert results == {f"dilated_193k-seed{seed}-{RECORD['train_images']}images.json" for seed in (0, 1)}
+    assert results == {f"dilated_193k-seed{seed}-{RECORD['train_images']}images.json" for seed in (1, 2)}
     with pytest.raises(BadInput, match="dilated_193k is a hold-out's"):
         publish.format_results([held])
 
