@@ -17,14 +17,12 @@ def convolution(stride: int = 1, dilation: int = 1) -> Figure:
     span = 2 * dilation + 1
     side = (7 - span) // stride + 1
     title = "A convolution: the same 9 weights at every place"
-    if max(stride, dilation) > 1:
-        wide = f"Dilation {dilation}: 9 weights span {span}x{span} inputs"
-        title = wide if dilation > 1 else f"Stride {stride}: the kernel moves on by {stride}"
-    axis, right, low = (
-        _canvas(title, f"Orange: the next output looks {stride} to the right", 14, 7.7),
-        14 - side,
-        3.5 - side / 2,
-    )
+    if stride > 1:
+        title = f"Stride {stride}: the kernel moves on by {stride}"
+    if dilation > 1:
+        title = f"Dilation {dilation}: 9 weights span {span}x{span} inputs"
+    axis = _canvas(title, f"Orange: the next output looks {stride} to the right", 14, 7.7)
+    right, low = 14 - side, 3.5 - side / 2
     for x, y, count, what in ((0, 0, 7, "inputs"), (right, low, side, "outputs")):
         _cells(axis, x, y, count, PALE)
         axis.text(x + count / 2, y + count + 0.4, f"{count}x{count} {what}", **TEXT)
@@ -82,8 +80,8 @@ def batch_norm() -> Figure:
     plt.close(figure)
     normalised = (values - values.mean(axis=0)) / values.std(axis=0)
     for axis, drawn, text in zip(axes, (values, normalised), ("values before", "after: mean 0, spread 1"), strict=True):
-        for channel, colour, style in zip(drawn.T, (BLUE, ORANGE, GREEN), ("-", "--", ":"), strict=True):
-            axis.hist(channel, 80, range=(-10, 12), histtype="stepfilled", ec=colour, fc=(colour, 0.25), ls=style, lw=2)
+        for unit, colour, style in zip(drawn.T, (BLUE, ORANGE, GREEN), ("-", "--", ":"), strict=True):
+            axis.hist(unit, 80, range=(-10, 12), histtype="stepfilled", ec=colour, fc=(colour, 0.25), ls=style, lw=2)
         axis.set_title(text, fontsize=14, loc="left")
         axis.set(yticks=[], frame_on=False)
     axes[0].legend(["channel 1", "channel 2", "channel 3"], fontsize=13, frameon=False)
@@ -130,5 +128,4 @@ def _canvas(title: str, note: str, wide: float, high: float) -> plt.Axes:
 def _cells(axis, x: float, y: float, count: int, colour: str, size: float = 1, step: float = 1, **style) -> None:
     """Draw count x count squares from their lower left corner."""
     for row, column in np.ndindex(count, count):
-        place = x + step * column, y + step * row
-        axis.add_patch(Rectangle(place, size, size, facecolor=colour, edgecolor="#7d8896", **style))
+        axis.add_patch(Rectangle((x + step * column, y + step * row), size, size, fc=colour, ec="#7d8896", **style))
