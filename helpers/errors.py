@@ -23,6 +23,12 @@ def nearest(name: object, names: Iterable[str]) -> str:
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names)}."
 
 
+def check_count(name: str, value: object, most: int) -> None:
+    """Raise BadInput unless the parameter of this name is a whole number from 1 to `most`."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise BadInput(f"{name} is {value!r}; give a whole number from 1 to {most:,}.")
+
+
 def kind_of(thing: object) -> str:
     """Return what a thing is, for a message that it should be something else."""
     return "nothing: return it" if thing is None else f"something of type {type(thing).__name__}"

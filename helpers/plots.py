@@ -47,26 +47,16 @@ def image_grid(
 
 
 @styled
-def class_balance(counts: pd.DataFrame, title: str) -> Figure:
-    """Draw images per class (rows) in each split (columns)."""
-    axis = one_axis((8, 4), title)
-    counts.plot.barh(ax=axis, width=0.8, legend=False, color=["#34495e", "#95a5a6", "#d9a441"][: counts.shape[1]])
-    axis.set(xlabel="images", ylabel="")
-    lay_out_bars(axis, legend_columns=counts.shape[1])
-    return axis.figure
-
-
-@styled
 def channel_histograms(images: np.ndarray, title: str) -> Figure:
-    """Draw the share of pixels at each of 64 brightnesses, a curve per channel, with its mean dashed."""
-    axis = one_axis((8, 3.8), title, "brightness, 0 to 1 (means dashed)", "pixels, %")
+    """Draw the share of pixels at each of the 256 levels, a curve per channel, with its mean dashed."""
+    axis = one_axis((8, 4.2), title, "level, 0 to 255 (means dashed)", "pixels, %")
     for channel, (name, colour) in enumerate(CHANNEL_COLOURS.items()):
         values = images[..., channel].ravel()
-        share = np.bincount(values // 4, minlength=64) / len(values) * 100
-        axis.stairs(share, np.linspace(0, 1, 65), baseline=None, color=colour, label=name, linewidth=2)
-        axis.axvline(values.mean() / 255, color=colour, linestyle="--", linewidth=1.2)
-    axis.set(xlim=(0, 1.01), ylim=(0, None))
-    axis.legend(loc="lower center")
+        share = np.bincount(values, minlength=256) / len(values) * 100
+        axis.plot(share, color=colour, label=name, linewidth=1.8)
+        axis.axvline(values.mean(), color=colour, linestyle="--", linewidth=1.2)
+    axis.set(xlim=(-2, 257), ylim=(0, None))
+    axis.legend(loc="upper center")
     return axis.figure
 
 
@@ -74,7 +64,7 @@ def channel_histograms(images: np.ndarray, title: str) -> Figure:
 def visualise(images: Images, draws: Sequence[Images], title: str) -> Figure:
     """Draw images in a row and below them, a row each, what an augmentation made of them."""
     rows = ["original", *(f"draw {n}" for n in range(1, len(draws) + 1))]
-    return image_grid(np.concatenate([images, *draws]), len(images), title, row_labels=rows, side=0.7)
+    return image_grid(np.concatenate([images, *draws]), len(images), title, row_labels=rows, side=1.2)
 
 
 @styled
@@ -113,31 +103,36 @@ def sees_and_uses(table: pd.DataFrame, title: str) -> Figure:
 
 
 @styled
-def receptive_field_on_image(image: np.ndarray, sizes: dict[str, int], title: str) -> Figure:
-    """Draw squares of these sizes in pixels around the centre of the image."""
-    axis = one_axis((8, 6), title, "pixels", "pixels")
-    axis.imshow(image)
-    height, width = image.shape[:2]
-    for (name, size), colour in zip(sizes.items(), sns.color_palette("bright"), strict=False):
-        corner = (width - 1 - size) / 2, (height - 1 - size) / 2
-        square = plt.Rectangle(corner, size, size, fill=False, linewidth=2.5, color=colour, label=f"{name}: {size}")
-        axis.add_patch(square)
-    reach = max([width, height, *sizes.values()]) / 2 + 2
-    axis.set(xlim=(width / 2 - reach, width / 2 + reach), ylim=(height / 2 + reach, height / 2 - reach))
-    axis.grid(visible=False)
-    axis.legend(title="receptive field, px", loc="center left", bbox_to_anchor=(1, 0.5))
-    return axis.figure
+def receptive_field_on_image(image: np.ndarray, sizes: dict[str, int], title: str, beyond: Sequence[float]) -> Figure:
+    """Draw for each size what a square window of it in pixels shows around the image's centre.
+
+    `beyond` is the colour of what lies outside the image, values in [0, 1].
+    """
+    columns, rows = min(len(sizes), 2), -(-len(sizes) // 2)
+    bare = {"xticks": [], "yticks": [], "facecolor": tuple(beyond)}
+    figure, axes = plt.subplots(rows, columns, figsize=(7.4, 3.9 * rows + 0.4), squeeze=False, subplot_kw=bare)
+    middle = (np.array(image.shape[:2]) - 1) / 2
+    for axis, (name, size) in zip(axes.flat, sizes.items(), strict=False):
+        axis.imshow(image)
+        axis.set(xlim=middle[1] + np.array([-size, size]) / 2, ylim=middle[0] + np.array([size, -size]) / 2)
+        axis.set_title(f"{name}: {size} px", fontsize=14)
+    for axis in axes.flat[len(sizes) :]:
+        axis.set_visible(False)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
 
 
 @styled
-def heat_maps(maps: dict[str, np.ndarray], title: str, label: str) -> Figure:
-    """Draw arrays (H, W) side by side, each scaled to its own largest value."""
+def heat_maps(maps: dict[str, np.ndarray], title: str, label: str, centre: tuple[float, float] | None = None) -> Figure:
+    """Draw arrays (H, W) side by side, each scaled to its own largest value; `centre` (row, column) gets a cross."""
     size = 3.6 * len(maps) + 0.6, 4.1
     figure, axes = plt.subplots(1, len(maps), figsize=size, squeeze=False, subplot_kw={"xlabel": "pixels"})
     for axis, (name, values) in zip(axes.flat, maps.items(), strict=True):
         drawn = axis.imshow(values / values.max(), cmap="magma", vmin=0, vmax=1)
-        axis.set_title(name, fontsize=12)
+        axis.set_title(name, fontsize=14)
         axis.grid(visible=False)
+        if centre is not None:
+            axis.plot(centre[1], centre[0], "+", color="#2c5fb3", markersize=18, markeredgewidth=3)
     figure.colorbar(drawn, ax=axes, label=label, shrink=0.8)
     figure.suptitle(title, x=0.01, ha="left")
     return figure

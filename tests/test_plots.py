@@ -12,9 +12,9 @@ TRAINING = {"train_loss": [2.0, 1.0], "train_accuracy": [20.0, 60.0], "lr": [0.1
 HOLD_OUT = {"val_loss": [2.1, 1.2], "val_accuracy": [25.0, 55.0]}
 TABLE = pd.DataFrame({**TRAINING, **HOLD_OUT}, index=pd.Index([1, 2], name="epoch"))
 IMAGES = np.zeros((5, 32, 32, 3), np.uint8)
+WINDOWS = {"one": 3, "two": 40, "three": 71}
 FIGURES = {
     "image_grid": lambda t: plots.image_grid(IMAGES, 3, t, captions=list("abcde"), row_labels=["x", "y"]),
-    "class_balance": lambda t: plots.class_balance(pd.DataFrame({"training": [3, 3]}, index=["a", "b"]), t),
     "channel_histograms": lambda t: plots.channel_histograms(IMAGES, t),
     "visualise": lambda t: plots.visualise(IMAGES, [IMAGES, IMAGES], t),
     "receptive_field_growth": lambda t: plots.receptive_field_growth(
@@ -23,8 +23,8 @@ FIGURES = {
     "sees_and_uses": lambda t: plots.sees_and_uses(
         pd.DataFrame({"theoretical": [30, 91], "effective": [20.5, 40.1]}, index=["a", "b"]), t
     ),
-    "receptive_field_on_image": lambda t: plots.receptive_field_on_image(IMAGES[0], {"one": 3, "two": 40}, t),
-    "heat_maps": lambda t: plots.heat_maps({"a": np.eye(4), "b": np.eye(4)}, t, "share"),
+    "receptive_field_on_image": lambda t: plots.receptive_field_on_image(IMAGES[0], WINDOWS, t, (0.5, 0.5, 0.5)),
+    "heat_maps": lambda t: plots.heat_maps({"a": np.eye(4), "b": np.eye(4)}, t, "share", (1.5, 2)),
     "training_curves": lambda t: plots.training_curves(TABLE, t),
     "curves": lambda t: plots.curves({"a": pd.Series([0.1, 0.2]), "b": pd.Series([0.3])}, t, "step", "rate"),
     "differences": lambda t: plots.differences(
@@ -49,6 +49,21 @@ def test_figure_shows_its_title_and_is_closed(name):
 def test_every_figure_of_the_module_is_tested():
     made = {name for name, value in vars(plots).items() if hasattr(value, "__wrapped__")}
     assert made == set(FIGURES)
+
+
+def test_a_window_shows_as_many_pixels_as_it_is_wide():
+    panels = FIGURES["receptive_field_on_image"]("t").axes
+    assert [panel.get_visible() for panel in panels] == [True, True, True, False]
+    for panel, size in zip(panels, WINDOWS.values(), strict=False):
+        (left, right), (bottom, top) = panel.get_xlim(), panel.get_ylim()
+        assert right - left == bottom - top == size and left + right == top + bottom == 31
+
+
+def test_the_last_level_of_a_histogram_is_one_level():
+    images = np.full((1, 2, 2, 3), 254, np.uint8)
+    images[0, 0, 0] = 255
+    (red, _, _) = (line for line in plots.channel_histograms(images, "t").axes[0].lines if len(line.get_xdata()) == 256)
+    assert red.get_ydata()[-2:].tolist() == [75, 25]
 
 
 def test_differences_are_drawn_with_their_intervals():
