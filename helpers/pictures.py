@@ -36,7 +36,8 @@ def load_picture(path: str | os.PathLike) -> np.ndarray:
     except UnidentifiedImageError:
         raise BadInput(f"{name} is not a picture that can be read: give a {KNOWN} file.") from None
     except Exception as error:  # a damaged file leads its decoder to anything
-        raise BadInput(f"{name} is damaged, or of a rare kind ({printable(error)}): save it anew as PNG.") from error
+        told = f"{name} is damaged, cut short or of a rare kind ({printable(error)})"
+        raise BadInput(f"{told}: give the whole file, or save it anew as PNG.") from error
 
 
 def printable(text: object) -> str:
@@ -70,7 +71,8 @@ def _fit(image: Image.Image) -> np.ndarray:
         raise ValueError("its pixels have more than 16 bits")  # and nobody says which value is white
     if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion cuts off what is over 255
         image = image.point(_high_byte).convert("L")
-    image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    image = image if image.mode == mode else image.convert(mode)  # which would copy it
     left, top = ((length - min(image.size)) / 2 for length in image.size)
     square = (left, top, image.width - left, image.height - top)
     image = image.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=square)  # over all pixels that one will stand for
