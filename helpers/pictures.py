@@ -14,6 +14,7 @@ SIDE = 32
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # Pillow opens more, some by starting other programs
 KNOWN = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
 MOST_BYTES, MOST_PIXELS = 200_000_000, 100_000_000
+DOUBTFUL = 0.6  # largest probability under which about half of the released networks' answers on test images are wrong
 ADDRESS = re.compile(r"(https?|ftp|file|data):", re.IGNORECASE)
 
 
@@ -77,7 +78,7 @@ def _fit(image: Image.Image) -> np.ndarray:
     square = (left, top, image.width - left, image.height - top)
     image = image.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=square)  # over all pixels that one will stand for
     image = ImageOps.exif_transpose(image).convert("RGBA")
-    return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
+    return np.array(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
 
 
 def _high_byte(value: float) -> float:
