@@ -52,7 +52,7 @@ def test_all_pixels_of_a_large_picture_count(here):
     large = smooth(1280, 1280)
     means = cv2.resize(np.asarray(large), (32, 32), interpolation=cv2.INTER_AREA)
     assert abs(seen(large) - means).max() <= 3
-    checks = np.indices((640, 640)).sum(0) % 2 * np.uint8(255)
+    checks = (np.indices((640, 640)).sum(0) % 2 * 255).astype(np.uint8)
     assert abs(seen(Image.fromarray(checks)) - 127.5).max() < 2  # not one pixel in twenty
 
 
