@@ -1,12 +1,10 @@
-"""What `workbook train`, `evaluate` and `predict` do: notebooks 05 and 06 without a notebook."""
+"""What `workbook train` and `evaluate` do: notebooks 05 and 06 without a notebook."""
 
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pandas as pd
 
 from helpers.data import ImageSet, load_cifar10, train_val_split
@@ -93,29 +91,3 @@ def evaluate(run_dir: str | Path, data: str = "auto") -> pd.DataFrame:
     print(table.to_string(formatters={"accuracy": "{:.2f}".format}))
     print(f"{accuracy(logits, test.labels):.2f} % of {len(test):,} {test.source} test images")
     return table
-
-
-def predict_files(run_dir: str | Path, paths: list[str]) -> pd.DataFrame:
-    """Print and return the class and confidence (0 to 1) that a finished run gives each image file."""
-    model, trained = load_trained(run_dir)
-    images = np.stack([read_image(path) for path in paths])
-    logits = predict(model, images, mean=trained["config"]["mean"], std=trained["config"]["std"])
-    confidence, place = logits.softmax(1).max(1)
-    classes = [trained["classes"][i] for i in place]
-    table = pd.DataFrame({"image": paths, "class": classes, "confidence": confidence.numpy()})
-    print(table.to_string(index=False, formatters={"confidence": "{:.3f}".format}))
-    return table
-
-
-def read_image(path: str | Path) -> np.ndarray:
-    """Return the square in the middle of an image file as CIFAR-10 has them, uint8 (32, 32, 3)."""
-    try:
-        image = cv2.imdecode(np.frombuffer(Path(path).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error):
-        image = None
-    if image is None:
-        raise BadInput(f"{path} cannot be read as an image: give a JPEG or PNG file.")
-    side = min(image.shape[:2])
-    top, left = ((length - side) // 2 for length in image.shape[:2])
-    square = image[top : top + side, left : left + side, ::-1]  # OpenCV has blue first
-    return cv2.resize(np.ascontiguousarray(square), (32, 32), interpolation=cv2.INTER_AREA)

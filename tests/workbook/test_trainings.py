@@ -6,8 +6,6 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
-import cv2
-import numpy as np
 import pytest
 
 from helpers.data import take
@@ -24,7 +22,7 @@ def little(few, monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_train_evaluate_and_predict_from_the_command_line(little, capsys):
+def test_train_and_evaluate_from_the_command_line(little, capsys):
     assert run_command("train", "mobilenet_c40", "--epochs", 1, "--seed", 4, "--run-dir", "run") == 0
     record = json.loads((little / "run/result.json").read_text())
     assert (record["seed"], record["train_images"], record["changes"]) == (4, 200, {"epochs": 1})
@@ -34,15 +32,6 @@ def test_train_evaluate_and_predict_from_the_command_line(little, capsys):
     assert run_command("evaluate", "run") == 0
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 13 and printed[-1].startswith(f"{record['final']['test_accuracy']:.2f} % of 100 synthetic")
-
-    cv2.imwrite("a.png", np.random.default_rng(0).integers(256, size=(40, 60, 3), dtype=np.uint8))
-    assert run_command("predict", "run", "a.png") == 0
-    printed = capsys.readouterr().out.split()
-    assert printed[:4] == ["image", "class", "confidence", "a.png"] and 0.1 <= float(printed[-1]) <= 1
-    (little / "a.txt").write_text("no image")
-    for name in ("a.txt", "absent.png"):
-        assert run_command("predict", "run", name) == 2
-        assert f"{name} cannot be read as an image" in capsys.readouterr().err
 
 
 def test_interrupted_training_says_how_it_goes_on_and_does(little, monkeypatch, capsys):
@@ -139,13 +128,3 @@ def test_a_mistake_is_one_sentence(little, monkeypatch, arguments, words, capsys
     assert run_command(*arguments) == 2
     told = capsys.readouterr().err
     assert words in told and told.startswith("workbook: ") and told.count("\n") == 1
-
-
-def test_an_image_file_is_cropped_to_its_middle_and_has_red_first(tmp_path):
-    image = np.zeros((64, 128, 3), np.uint8)
-    image[:, :32] = 255  # cut off
-    image[:, 32:64, 2] = 200  # red, as OpenCV orders colours
-    cv2.imwrite(str(tmp_path / "a.png"), image)
-    small = trainings.read_image(tmp_path / "a.png")
-    assert small.shape == (32, 32, 3)
-    assert (small[:, :16] == [200, 0, 0]).all() and (small[:, 16:] == 0).all()
