@@ -1,7 +1,7 @@
 PYTHON ?= python3
 workbook = .venv/bin/workbook
 
-.PHONY: help install run test faults cluster scaling full render lint clean
+.PHONY: help install run test faults cluster scaling full render page lint clean
 
 help:  # print these targets
 	@sed -n 's/^\([a-z]*\):[^#]*# \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -29,6 +29,11 @@ full: .venv/installed  # run all notebooks with the real thing (profile full, ho
 
 render: .venv/installed  # write the newest full run's outputs, figures and results into the repository
 	@$(workbook) render
+
+page: .venv/installed  # run docs/my_network_does_not_learn.ipynb again, a minute, and keep its outputs
+	@MPLBACKEND=module://matplotlib_inline.backend_inline .venv/bin/jupyter nbconvert --execute --inplace docs/my_network_does_not_learn.ipynb \
+	  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.coalesce_streams=True
+	@.venv/bin/python docs/smaller_figures.py docs/my_network_does_not_learn.ipynb
 
 lint: .venv/installed  # check style, and who imports whom
 	@.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/lint-imports

@@ -172,6 +172,23 @@ def curves(of: dict[str, pd.Series], title: str, across: str, up: str) -> Figure
 
 
 @styled
+def panels(tables: dict[str, pd.DataFrame], columns: int, title: str, across: str, up: str) -> Figure:
+    """Draw each table in a panel of its own, a line for each column; panels in a row share the upright axis."""
+    rows, lines = -(-len(tables) // columns), tables[next(iter(tables))].columns
+    size, colours = (2.8 * columns + 1.6, 2 * rows + 0.9), sns.color_palette("viridis_r", len(lines))
+    figure, axes = plt.subplots(rows, columns, figsize=size, sharey="row", squeeze=False)
+    for axis, (name, table) in zip(axes.flat, tables.items(), strict=False):
+        table.plot(ax=axis, title=name, color=colours, legend=False)
+    figure.legend(axis.get_lines(), lines, loc="outside right center")
+    for axis in axes.flat[len(tables) :]:
+        axis.remove()
+    figure.suptitle(title, x=0.01, ha="left")
+    figure.supxlabel(across)
+    figure.supylabel(up)
+    return figure
+
+
+@styled
 def differences(table: pd.DataFrame, title: str) -> Figure:
     """Draw each variant's (row's) difference from the base with its interval: columns mean, low and high, in points."""
     table = table.sort_values("mean", ascending=False)

@@ -27,6 +27,9 @@ FIGURES = {
     "heat_maps": lambda t: plots.heat_maps({"a": np.eye(4), "b": np.eye(4)}, t, "share", (1.5, 2)),
     "training_curves": lambda t: plots.training_curves(TABLE, t),
     "curves": lambda t: plots.curves({"a": pd.Series([0.1, 0.2]), "b": pd.Series([0.3])}, t, "step", "rate"),
+    "panels": lambda t: plots.panels(
+        {name: pd.DataFrame({"a": [1, 2], "b": [2, 3]}) for name in "xyz"}, 2, t, "step", "loss"
+    ),
     "differences": lambda t: plots.differences(
         pd.DataFrame({"mean": [1.0, -2.0], "low": [0.5, -3.0], "high": [1.5, np.nan]}, index=["a", "b"]), t
     ),
@@ -64,6 +67,12 @@ def test_the_last_level_of_a_histogram_is_one_level():
     images[0, 0, 0] = 255
     (red, _, _) = (line for line in plots.channel_histograms(images, "t").axes[0].lines if len(line.get_xdata()) == 256)
     assert red.get_ydata()[-2:].tolist() == [75, 25]
+
+
+def test_panels_draw_a_table_each_and_leave_no_empty_one():
+    axes = FIGURES["panels"]("t").axes
+    assert [axis.get_title(loc="left") for axis in axes] == ["x", "y", "z"]
+    assert [line.get_ydata().tolist() for line in axes[2].lines] == [[1, 2], [2, 3]]
 
 
 def test_differences_are_drawn_with_their_intervals():
