@@ -14,8 +14,7 @@ ARROW = {"arrowstyle": "-|>", "linewidth": 2, "color": "#444444"}
 
 def convolution(stride: int = 1, dilation: int = 1) -> Figure:
     """Draw a 3x3 kernel at two neighbouring places of 7x7 inputs, and the two outputs that it makes there."""
-    span = 2 * dilation + 1
-    side = (7 - span) // stride + 1
+    span, side = 2 * dilation + 1, (6 - 2 * dilation) // stride + 1
     title = "A convolution: the same 9 weights at every place"
     if stride > 1:
         title = f"Stride {stride}: the kernel moves on by {stride}"

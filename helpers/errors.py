@@ -23,10 +23,10 @@ def nearest(name: object, names: Iterable[str]) -> str:
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names)}."
 
 
-def check_count(name: str, value: object, most: int) -> None:
-    """Raise BadInput unless the parameter of this name is a whole number from 1 to `most`."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-        raise BadInput(f"{name} is {value!r}; give a whole number from 1 to {most:,}.")
+def check_count(name: str, value: object, most: int, least: int = 1) -> None:
+    """Raise BadInput unless the parameter of this name is a whole number from `least` to `most`."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise BadInput(f"{name} is {value!r}; give a whole number from {least} to {most:,}.")
 
 
 def kind_of(thing: object) -> str:

@@ -21,3 +21,4 @@ def test_a_count_out_of_its_range_is_one_sentence(count):
 def test_a_count_within_its_range_passes():
     check_count("IMAGES", 1, 1000)
     check_count("IMAGES", 1000, 1000)
+    check_count("EPOCHS", 0, 5, least=0)
