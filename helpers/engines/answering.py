@@ -80,6 +80,8 @@ def _attempted(value: object) -> object:
 def _number(value: object) -> Real:
     if not isinstance(_attempted(value), Real) or isinstance(value, bool):
         raise BadInput(f"It should be a number, and is {kind_of(value)}.")
+    if value != value:
+        raise BadInput("It should be a number, and is nan.")
     return value
 
 
