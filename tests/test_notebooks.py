@@ -19,6 +19,7 @@ STEMS = [
     "04_architecture_experiments",
     "05_training",
     "06_misclassification_analysis",
+    "07_your_own_network",
 ]
 KNOWN_TAGS = {
     "title",
@@ -50,7 +51,7 @@ def code_cells(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def test_there_are_six():
+def test_there_are_seven():
     assert list(parameters.notebooks()) == STEMS
 
 

@@ -1,0 +1,93 @@
+"""What is wrong with a reader's answer to an exercise, in words; "" for nothing.
+
+A problem is a function of the answer that returns these words. An answer may be anything and do anything.
+"""
+
+from collections.abc import Callable, Iterable
+from numbers import Real
+
+from torch import nn
+
+from helpers.errors import BadInput, kind_of
+
+Problem = Callable[[object], str]
+Case = tuple[Problem, str, str]  # one thing that is asked, a hint for who fails it, and a plainer one
+
+
+class NotAttempted(Exception):
+    """An answer that is still `...`, or gives it."""
+
+
+def verdict(cases: Iterable[Case], answer: object, hint: int) -> str:
+    """Return "not attempted", "passed", or "not yet" with the first case that fails and its first or second hint."""
+    for problem, *hints in cases:
+        try:
+            found = problem(_attempted(answer))
+        except NotAttempted:
+            return "not attempted"
+        except BadInput as error:
+            found = str(error)
+        except (Exception, SystemExit) as error:
+            found = f"It raises {type(error).__name__}: {_words(error)}"
+        if found:
+            more = "" if hint == 2 else " (hint=2 in the call gives a plainer one)"
+            return f"not yet. {found}\nHint: {hints[hint == 2]}{more}"
+    return "passed"
+
+
+def guess(wrong: Callable[[Real, Real], bool], oracle: Callable[[], Real], told: str) -> Problem:
+    """Return the problem of a number that compares with the oracle's as `wrong` says."""
+    return lambda answer: told if wrong(_number(answer), oracle()) else ""
+
+
+def agrees(oracle: Callable[..., Real], *arguments: object, shown: bool = True) -> Problem:
+    """Return the problem of a function that gives another number than the oracle; hidden arguments are not told."""
+
+    def problem(answer: Callable) -> str:
+        got = _number(answer(*arguments))
+        told = f"For {arguments} it gives {got}." if shown else "It is wrong for arguments that are not shown."
+        return "" if got == oracle(*arguments) else told
+
+    return problem
+
+
+def measures(right: Callable[..., bool], told: str, *arguments: object) -> Problem:
+    """Return the problem of a network, or of what a function makes of the arguments, that is not right.
+
+    `right` is called with the network and the arguments.
+    """
+
+    def problem(answer: object) -> str:
+        return "" if right(network(answer, *arguments), *arguments) else told
+
+    return problem
+
+
+def network(answer: object, *arguments: object) -> nn.Module:
+    """Return the network that the answer is, or makes of the arguments; raises BadInput for something else."""
+    made = answer if isinstance(answer, nn.Module) else _attempted(answer(*arguments))
+    if not isinstance(made, nn.Module):
+        raise BadInput(f"It should be a torch.nn.Module, and is {kind_of(made)}.")
+    return made
+
+
+def _attempted(value: object) -> object:
+    if value is ...:
+        raise NotAttempted
+    return value
+
+
+def _number(value: object) -> Real:
+    if not isinstance(_attempted(value), Real) or isinstance(value, bool):
+        raise BadInput(f"It should be a number, and is {kind_of(value)}.")
+    if value != value:
+        raise BadInput("It should be a number, and is nan.")
+    return value
+
+
+def _words(error: BaseException) -> str:
+    """Return what an error says, on one line; its own `str` may raise, too."""
+    try:
+        return " ".join(str(error).split())[:200]
+    except Exception:
+        return "and cannot say what"
