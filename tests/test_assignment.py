@@ -337,7 +337,7 @@ def test_accuracy(accuracy, broken):
     assert failures(network(), None, accuracy) == broken
 
 
-@pytest.mark.parametrize("accuracy", [0.86, 101, -1, "86", float("nan"), True, [90]])
+@pytest.mark.parametrize("accuracy", [0, 0.86, 101, -1, "86", float("nan"), True, [90]])
 def test_accuracy_is_in_percent(accuracy):
     with pytest.raises(BadInput, match="percent"):
         check(network(), None, accuracy)

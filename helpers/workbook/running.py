@@ -22,6 +22,7 @@ from papermill.exceptions import PapermillExecutionError, strip_color
 from tqdm.auto import tqdm
 
 from helpers.data import load_cifar10
+from helpers.engines.run_directory import place
 from helpers.errors import BadInput
 from helpers.results import write_result
 from helpers.runtime import commit, machine, versions
@@ -75,7 +76,7 @@ def run(
     """
     chosen = settings(profile, only, changes, data)
     source = load_data(chosen)
-    folder = _run_folder(Path(out) if out else RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{profile}")
+    folder = _run_folder(profile, None if out is None else place(out))
     for name in ("papermill", "asyncio"):  # each would add a traceback to the sentence on a kernel's failure
         logging.getLogger(name).disabled = True
     done = {}
@@ -111,11 +112,16 @@ def load_data(chosen: dict[str, dict[str, Value]]) -> str:
     return " and ".join(sorted(sources)) or "none"
 
 
-def _run_folder(folder: Path) -> Path:
+def _run_folder(profile: str, out: Path | None) -> Path:
+    folder = out or RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{profile}"
+    earlier = out and (folder / "checkpoints").is_dir() and (folder / KERNEL_LOG).is_file()
     try:
-        folder.mkdir(parents=True, exist_ok=(folder / "checkpoints").is_dir())
+        folder.mkdir(parents=True, exist_ok=bool(earlier))
         (folder / SUMMARY).unlink(missing_ok=True)
     except OSError as error:
+        if isinstance(error, FileExistsError) and out is None:  # another run began in this second
+            time.sleep(0.1)
+            return _run_folder(profile, None)
         raise BadInput(
             f"The run's folder {folder} cannot be made ({error.strerror}): "
             "give with --out a new one in a place that can be written to, or one with checkpoints to go on from."

@@ -164,6 +164,13 @@ def test_a_state_that_does_not_fit_is_of_another_version(tmp_path):
         count(Other(), tmp_path)
 
 
+def test_a_state_without_a_session_is_told(tmp_path):
+    count(Counting(), tmp_path)
+    (tmp_path / "config.json").write_text('{"run": {"counts": true}, "sessions": []}')
+    with pytest.raises(BadInput, match="names no session"):
+        count(Counting(), tmp_path)
+
+
 def test_without_a_folder_nothing_is_saved_and_signals_act_at_once():
     with pytest.raises(KeyboardInterrupt), opened(Counting(), None, session={"machine": "a"}) as save:
         save(now=True)

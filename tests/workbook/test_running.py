@@ -44,6 +44,32 @@ def test_a_run_never_writes_into_an_existing_folder(toy, capsys):
     assert "cannot be made (File exists)" in capsys.readouterr().err
 
 
+def test_a_folder_with_ones_own_checkpoints_is_no_earlier_run(toy, capsys):
+    write_notebook(toy / "notebooks/01_first.ipynb")
+    before = (toy / "notebooks/01_first.ipynb").read_bytes()
+    (toy / "notebooks/checkpoints").mkdir()  # as the notebooks leave one where they are run in Jupyter
+    (toy / "notebooks/summary.json").write_text("mine")
+    assert run_command("run", "--out", "notebooks") == 2
+    assert "cannot be made (File exists)" in capsys.readouterr().err
+    assert (toy / "notebooks/summary.json").read_text() == "mine"
+    assert (toy / "notebooks/01_first.ipynb").read_bytes() == before
+
+
+@pytest.mark.parametrize("out", ["", "~nobody-of-this-name/run", "caf\udce9"])
+def test_an_empty_name_an_unknown_home_and_no_utf_8_are_refused(toy, out, capsys):
+    write_notebook(toy / "notebooks/01_first.ipynb")
+    assert run_command("run", "--out", out) == 2
+    told = capsys.readouterr().err
+    assert "The run's folder is" in told and told.count("\n") == 1
+
+
+def test_two_runs_within_a_second_have_a_folder_each(toy, monkeypatch):
+    seconds = iter(["20260101-000000", "20260101-000000", "20260101-000000", "20260101-000001"])
+    monkeypatch.setattr(running.time, "strftime", lambda form: next(seconds))
+    folders = [running._run_folder("quick", None) for _ in range(2)]
+    assert [folder.name for folder in folders] == ["20260101-000000-quick", "20260101-000001-quick"]
+
+
 # --- data ---
 
 
