@@ -330,7 +330,6 @@ def test_what_is_no_readable_pipeline_is_refused(recipe, words):
         (np.float32(86.5), set()),
         (torch.tensor(90.0), set()),
         (84.99, {"accuracy, %"}),
-        (0, {"accuracy, %"}),
     ],
 )
 def test_accuracy(accuracy, broken):

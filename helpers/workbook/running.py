@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -23,7 +24,7 @@ from tqdm.auto import tqdm
 
 from helpers.data import load_cifar10
 from helpers.engines.run_directory import place
-from helpers.errors import BadInput
+from helpers.errors import BadInput, Interrupted
 from helpers.results import write_result
 from helpers.runtime import commit, machine, versions
 from helpers.workbook.parameters import ROOT, Value, notebooks, parameters, settings
@@ -77,6 +78,8 @@ def run(
     chosen = settings(profile, only, changes, data)
     source = load_data(chosen)
     folder = _run_folder(profile, None if out is None else place(out))
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # which would leave the kernel alone
+        signal.signal(signal.SIGTERM, _end)
     for name in ("papermill", "asyncio"):  # each would add a traceback to the sentence on a kernel's failure
         logging.getLogger(name).disabled = True
     done = {}
@@ -103,13 +106,17 @@ def load_data(chosen: dict[str, dict[str, Value]]) -> str:
     with_data = [values for values in chosen.values() if "DATA" in values]
     roots, sources = {}, set()
     for root in {values["DATA"] for values in with_data}:
-        path = root if root in ("auto", "cifar10", "synthetic") else os.path.abspath(root)
+        path = root if root in ("auto", "cifar10", "synthetic") else os.path.abspath(place(root, "The data folder"))
         source = load_cifar10(path).source
         roots[root] = "synthetic" if source == "synthetic" else path
         sources.add(source)
     for values in with_data:
         values["DATA"] = roots[values["DATA"]]
     return " and ".join(sorted(sources)) or "none"
+
+
+def _end(number: int, frame: object) -> None:
+    raise Interrupted("ended; what was not finished counts for nothing, run it again.", number)
 
 
 def _run_folder(profile: str, out: Path | None) -> Path:

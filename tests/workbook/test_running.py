@@ -223,6 +223,7 @@ def test_a_run_goes_on_in_an_earlier_folder_and_bad_input_in_a_cell_is_its_sente
     (toy / "runs/earlier/checkpoints").mkdir(parents=True)
     (toy / "runs/earlier/checkpoints/state").write_text("epochs is 0; it must be 1 or more.")
     (toy / "runs/earlier/summary.json").write_text("of the earlier run")
+    (toy / "runs/earlier/kernels.log").touch()
     source = "from helpers.errors import BadInput\nraise BadInput(open('checkpoints/state').read())"
     told, _ = failing_run(toy, source, "--out", "runs/earlier")
     assert "\n\nepochs is 0; it must be 1 or more.\n\n" in told
@@ -263,20 +264,21 @@ def heeding_ctrl_c():
     signal.signal(signal.SIGINT, before)
 
 
-def test_ctrl_c_ends_the_kernel_and_leaves_no_whole_run(toy, heeding_ctrl_c, capsys):
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_kernel_and_leaves_no_whole_run(toy, heeding_ctrl_c, capsys, number, expected):
     started = "open('pid.tmp', 'w').write(str(os.getpid())); os.rename('pid.tmp', 'pid')"
 
     def interrupt():
         while not (written := list((toy / "runs").glob("*/pid"))):
             time.sleep(0.05)
         kernels.append(int(written[0].read_text()))
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
     kernels = []
     threading.Thread(target=interrupt, daemon=True).start()
     status, _ = failing_run(toy, f"import os, time; {started}; time.sleep(60)")
-    assert status == 130
-    assert "interrupted" in capsys.readouterr().err
+    assert status == expected
+    assert "what was not finished counts for nothing" in capsys.readouterr().err
     with pytest.raises(ProcessLookupError):
         os.kill(kernels[0], 0)
 
