@@ -193,7 +193,7 @@ def refuse_foreign(folder: Path) -> None:
         foreign |= found - {".lock"}
     if foreign:
         why = ", ".join(sorted(foreign)) + ("" if CONFIG in found else f"; {CONFIG} is missing")
-        raise BadInput(f"{folder} holds what no run has written ({why}): choose another folder.")
+        raise BadInput(f"{folder} holds what no run has written, or what is damaged ({why}): choose another folder.")
     if CONFIG in found:
         read_config(folder)
 
