@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from helpers.engines import batch_files, stand_in
+from helpers.engines.run_directory import place
 from helpers.errors import BadInput
 
 # Per-channel mean and standard deviation of the 50,000 training images, values in [0, 1];
@@ -56,7 +57,7 @@ def load_cifar10(root: str | os.PathLike = "auto", train: bool = True) -> ImageS
         return ImageSet(*stand_in.draw_stand_in(train), stand_in.CLASSES, "synthetic")
     folder, offline = _data_folder(), None
     if root not in ("auto", "cifar10"):
-        folder = batch_files.existing(Path(root), "The data folder")
+        folder = batch_files.existing(place(root, "The data folder"), "The data folder")
     elif os.environ.get("CIFAR10_ROOT"):
         folder = batch_files.existing(Path(os.environ["CIFAR10_ROOT"]), "$CIFAR10_ROOT")
     else:

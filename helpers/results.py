@@ -8,7 +8,8 @@ import pandas as pd
 from torch import Tensor, nn
 
 from helpers.data import ImageSet
-from helpers.engines.run_directory import write_atomically
+from helpers.engines.run_directory import read_json, refusing_disk, write_atomically
+from helpers.errors import BadInput
 from helpers.evaluation import accuracy
 from helpers.models import RELEASED
 from helpers.receptive_field import total
@@ -16,6 +17,8 @@ from helpers.recipes import PUBLISHED, RECIPES, Recipe
 from helpers.summary import fingerprint, parameter_count
 from helpers.training import History
 
+KINDS = {"network": str, "machine": str, "changes": dict, "versions": dict, "epochs": list, "final": dict}
+KINDS |= dict.fromkeys(("seed", "parameters", "receptive_field", "train_images"), int)
 # Of a run's first session; a run begun by an older version of the workbook may lack some.
 ORIGIN = ("commit", "machine", "device", "precision", "processes", "threads", "versions")
 
@@ -57,8 +60,30 @@ def result(
 
 
 def write_result(path: str | Path, record: dict) -> None:
-    """Write the record as JSON, whole or not at all."""
-    write_atomically(Path(path), (json.dumps(record, indent=1) + "\n").encode())
+    """Write the record as JSON, whole or not at all; where the disk refuses print it, and raise BadInput."""
+    text = json.dumps(record, indent=1) + "\n"
+    try:
+        with refusing_disk(Path(path).parent):
+            write_atomically(Path(path), text.encode())
+    except BadInput as refused:
+        print(text)
+        raise BadInput(f"{refused} Printed above is what {path} would hold.") from None
+
+
+def read_result(path: Path, problem: str = "is damaged: restore it, or delete it and run again") -> dict:
+    """Return a run's record; raises BadInput with the path and the problem where its figures do not fit together."""
+    record = read_json(path, problem)
+    try:
+        final, theirs = record["final"], record["published"] or {"accuracy": None, "epochs": 1}
+        off = [value - 100 * final["correct"] / final["seen"] for key, value in final.items() if "accuracy" in key]
+        numbers = (theirs["accuracy"] or 0, theirs["epochs"], final["train_minutes"], final["seen"] - final["correct"])
+        kinds = [isinstance(record[name], kind) for name, kind in KINDS.items()] + [isinstance(final["correct"], int)]
+        rows = record["versions"]["torch"] and [row for row in record["epochs"] if isinstance(row, dict)]
+        if not (all(kinds) and rows and off and sum(map(abs, off)) < 1e-6 and all(0 <= n < 1e9 for n in numbers)):
+            raise ValueError("its figures are no run's")
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+        raise BadInput(f"{path} {problem} ({error}).") from None
+    return record
 
 
 def measured() -> pd.DataFrame:
@@ -67,7 +92,7 @@ def measured() -> pd.DataFrame:
     Of a network's runs on fewer and on more training images those on more count, as in the README. Columns: network,
     seed, parameters, images and epochs trained on, minutes, accuracy in percent of the test set, and the epochs' rows.
     """
-    records = [json.loads(path.read_text("utf-8")) for path in sorted(RELEASED.glob("*.json"))]
+    records = [read_result(path) for path in sorted(RELEASED.glob("*.json"))]
     runs = pd.DataFrame(
         {
             **{name: record[name] for name in ("network", "seed", "parameters")},

@@ -14,13 +14,13 @@ from tqdm import tqdm
 from helpers.data import ImageSet
 from helpers.engines import cluster, pool
 from helpers.engines.pool import in_order, refuse_names
-from helpers.engines.run_directory import CONFIG, RESULT, WEIGHTS, RunDirectory, read_json
+from helpers.engines.run_directory import CONFIG, RESULT, WEIGHTS, RunDirectory, place, refuse_foreign, try_writing
 from helpers.errors import BadInput
 from helpers.evaluation import predict
 from helpers.loaders import TrainLoader
 from helpers.models import seeded, set_dropout
 from helpers.recipes import Recipe
-from helpers.results import result, write_result
+from helpers.results import read_result, result, write_result
 from helpers.runtime import pick_device
 from helpers.training import fit, run_config
 
@@ -57,15 +57,16 @@ def sweep(
     if (holdout is None) == (test is None):
         raise BadInput("Give the images to measure on: either holdout or test.")
     log = log or (lambda line: None)
-    images, of, out = (test, "test", Path(out)) if holdout is None else (holdout, "holdout", Path(out))
+    images, of, out = (test, "test", place(out)) if holdout is None else (holdout, "holdout", place(out))
+    try_writing(out / RESULT)
     refuse_names([trial.folder for trial in trials])
     records = {trial.folder: _finished(trial, train, out / trial.folder, of, len(images)) for trial in trials}
     waiting = {trial.folder: trial for trial in trials if records[trial.folder] is None}
-    total = len(waiting) if dask else sum(trial.recipe.epochs for trial in waiting.values())
-    with tqdm(desc="sweep", unit="trial" if dask else "epoch", total=total, leave=False) as bar:
+    total = len(waiting) if dask is not None else sum(trial.recipe.epochs for trial in waiting.values())
+    with tqdm(desc="sweep", unit="trial" if dask is not None else "epoch", total=total, leave=False) as bar:
         work = train_trial, waiting, (train, images, of, precision), out
         options = {"workers": jobs, "tick": lambda count: bar.update(count - bar.n) if count > bar.n else None}
-        if dask:
+        if dask is not None:
             come = cluster.run_jobs(*work, address=dask, device=device, keep=(CONFIG, WEIGHTS, RESULT), **options)
         else:
             come = pool.run_jobs(*work, device=pick_device(device), **options)
@@ -98,13 +99,15 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
 def _finished(trial: Trial, train: ImageSet, folder: Path, of: str, seen: int) -> dict | None:
     """Return the record of a trial that is done; raises BadInput if the folder holds another run, or is damaged."""
     if not (folder / CONFIG).exists():
+        if folder.exists():
+            refuse_foreign(folder)
         return None
     model, loader = seeded(trial.network, trial.seed), TrainLoader(train, trial.recipe, seed=trial.seed)
     set_dropout(model, trial.recipe.dropout)
     with RunDirectory(folder, run_config(model, loader, trial.recipe)):
         if not (folder / RESULT).exists():
             return None
-    record = read_json(folder / RESULT, "is damaged: delete it, and run again")
+    record = read_result(folder / RESULT, "is damaged: delete it, and run again")
     if record["final"]["seen"] != seen or f"{of}_accuracy" not in record["final"]:
         raise BadInput(f"{folder} was not measured on {seen:,} {of} images: choose another folder for that.")
     return record

@@ -20,7 +20,7 @@ from helpers.engines.fast import half_precision, keep_freed_memory
 from helpers.engines.muon import Muon, orthogonal_apart
 from helpers.engines.resumable import repeatable, resumable
 from helpers.engines.run_directory import WEIGHTS
-from helpers.engines.stepping import Stepper
+from helpers.engines.stepping import Stepper, load_optimizer
 from helpers.errors import BadInput
 from helpers.evaluation import accuracy, predict
 from helpers.loaders import TrainLoader
@@ -221,11 +221,16 @@ class Run:
 
     def load_state_dict(self, state: dict) -> None:
         """Go to the state of a run of the same recipe, on this device or another."""
-        for saved, own in zip(state["optimizer"]["param_groups"], self.optimizer.param_groups, strict=True):
-            if "fused" in own:
-                saved["fused"] = own["fused"]  # the device decides, not the state
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+        step, rows, sums = state["step"], state["rows"], [state["loss_sum"], state["correct"]]
+        told = [row[name] for row in rows for name in ("lr", "train_loss", "train_accuracy", "seconds")]
+        sound = type(step) is int and 0 <= step <= self.steps and len(rows) == step // self.loader.steps
+        sound = sound and [row["epoch"] for row in rows] == [*range(1, len(rows) + 1)]
+        sound = sound and all(map(math.isfinite, [state["seconds"], *told])) and not any(one.ndim for one in sums)
+        if not sound or not all(tensor.isfinite().all() for tensor in [*sums, *state["model"].values()]):
+            raise ValueError(f"no run of {self.steps:,} steps comes to it")
+        self.model.load_state_dict(state["model"])
+        load_optimizer(self.optimizer, state["optimizer"])
+        self.stepper.load_state_dict(state["scaler"])
         self.step, self.rows, self.seconds = state["step"], state["rows"], state["seconds"]
         first = ranks.rank() == 0  # the others start at zero
         self.loss_sum, self.correct = (first * state[name].to(self.device) for name in ("loss_sum", "correct"))

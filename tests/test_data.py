@@ -201,3 +201,9 @@ def test_statistics_are_numpys_in_double_precision(stand_in):
 def test_statistics_refuse_floats():
     with pytest.raises(BadInput, match="uint8"):
         statistics(np.zeros((2, 4, 4, 3), np.float32))
+
+
+@pytest.mark.parametrize("root", ["", "~nobody-of-this-name/data"])
+def test_a_data_folder_has_a_name(root):
+    with pytest.raises(BadInput, match="The data folder is"):
+        load_cifar10(root)

@@ -61,6 +61,8 @@ def test_absent_damaged_and_foreign_weights_are_told(tmp_path, monkeypatch):
         load_released("wide_2m")
     for network, words in (("wide_2m", "another network than today's"), ("compact_135k", "are those of compact_135k")):
         tensors = MODELS["compact_135k"]().state_dict()
-        weights.save_weights(path, tensors, {"config": {"network": network}})
+        recipe = RECIPES[network]
+        config = {"network": network, "source": "cifar10", "mean": recipe.mean, "std": recipe.std}
+        weights.save_weights(path, tensors, {"config": config, "classes": list(weights.CIFAR10_CLASSES)})
         with pytest.raises(BadInput, match=words):
             load_released("mini_resnet")

@@ -108,7 +108,7 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(few, swept, change
 
 def test_a_damaged_result_is_named(few, swept, tmp_path):
     shutil.copytree(swept[0], tmp_path, dirs_exist_ok=True)
-    (tmp_path / "four-seed0/result.json").write_text("{")
+    (tmp_path / "four-seed0/result.json").write_text('{"recipe": ')
     with pytest.raises(BadInput, match="result.json is damaged: delete it"):
         sweep(TRIALS[:1], few, tmp_path, holdout=take(few, 100), device="cpu")
 

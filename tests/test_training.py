@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 from dataclasses import replace
 from typing import get_args
@@ -253,6 +254,84 @@ def test_state_of_another_layout_is_refused(few, tmp_path):
         torch.save(state, path)
     with pytest.raises(BadInput, match="another version of the workbook"):
         fit(small(), few, RECIPE, run_dir=tmp_path, log=None)
+
+
+def change(name, value):
+    def changed(state):
+        state[name] = value
+
+    return changed
+
+
+def first_row(**values):
+    def changed(state):
+        state["rows"][0].update(values)
+
+    return changed
+
+
+def first_weights(name, value):
+    def changed(state):
+        state["optimizer"]["state"][0][name] = value
+
+    return changed
+
+
+CRAFTED = {
+    "too many steps": change("step", 10**9),
+    "no number of steps": change("step", "3"),
+    "a negative step": change("step", -1),
+    "steps without their rows": change("step", 12),
+    "no rows": change("rows", 3),
+    "rows of numbers": change("rows", [1, 2, 3]),
+    "another epoch": first_row(epoch=7),
+    "a loss in words": first_row(train_loss="small"),
+    "a loss without a value": first_row(train_loss=float("nan")),
+    "a sum in words": change("loss_sum", "0"),
+    "three sums": change("correct", torch.zeros(3)),
+    "seconds in words": change("seconds", "x"),
+    "no weights": change("model", {}),
+    "a list of weights": change("model", [1]),
+    "no optimiser": change("optimizer", 3),
+    "an optimiser without groups": change("optimizer", {"state": {}, "param_groups": []}),
+    "groups that are none": change("optimizer", {"state": {}, "param_groups": [1, 2]}),
+    "another shape": first_weights("exp_avg", torch.zeros(2)),
+    "another optimiser's": first_weights("momentum_buffer", torch.zeros(2)),
+    "words to add": first_weights("exp_avg", "x"),
+    "no number to add": first_weights("exp_avg", torch.tensor(float("nan"))),
+}
+
+
+@pytest.fixture(scope="module")
+def finished(few, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    fit(small(), few, RECIPE, run_dir=folder, log=None)
+    return folder
+
+
+@pytest.mark.parametrize("craft", CRAFTED.values(), ids=CRAFTED)
+def test_a_crafted_state_is_one_sentence(few, finished, tmp_path, craft):
+    run = shutil.copytree(finished, tmp_path / "run")
+    for path in run.glob("step-*.pt"):
+        state = torch.load(path, weights_only=True)
+        craft(state)
+        torch.save(state, path)
+    with pytest.raises(BadInput, match="or no run's"):
+        fit(small(), few, RECIPE, run_dir=run, log=None)
+
+
+def test_a_states_own_options_do_not_count(few, tmp_path):
+    """The recipe says how much the weights decay, whatever the state does."""
+    whole, resumed = small(), small()
+    fit(whole, few, RECIPE, run_dir=tmp_path / "whole", log=None)
+    with pytest.raises(Interrupted):
+        fit(small(), few, RECIPE, run_dir=tmp_path / "run", log=None, on_step=raising(signal.SIGINT, after=7))
+    for path in (tmp_path / "run").glob("step-*.pt"):
+        state = torch.load(path, weights_only=True)
+        state["optimizer"]["param_groups"][0]["weight_decay"] = 0.9
+        torch.save(state, path)
+    fit(resumed, few, RECIPE, run_dir=tmp_path / "run", log=None)
+    assert equal(whole, resumed)
 
 
 def test_schedule_rises_to_its_peak_and_falls_towards_zero():

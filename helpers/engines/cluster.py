@@ -17,7 +17,7 @@ import torch
 
 from helpers.engines.pool import Outcome, in_words
 from helpers.engines.resumable import Stop
-from helpers.engines.run_directory import write_atomically
+from helpers.engines.run_directory import refusing_disk, write_atomically
 from helpers.errors import BadInput, Interrupted
 
 CONNECT_TIMEOUT, WORKER_TIMEOUT = 5, 30  # seconds until there must be a scheduler, and a worker
@@ -94,8 +94,9 @@ def _received(name: str, future, out: Path) -> Outcome:
         raise BadInput(f"A worker cannot do the work ({in_words(error)}): {SAME_CODE}.") from None
     if what == "refused":
         raise BadInput(value)
-    for file, content in files.items():
-        write_atomically(out / name / file, content)
+    with refusing_disk(out / name):
+        for file, content in files.items():
+            write_atomically(out / name / file, content)
     return name, *((value, "") if what == "done" else (None, value))
 
 

@@ -45,7 +45,7 @@ def as_percent(accuracy: object) -> float:
     """Return a number in percent, or a tensor or array of one, as a float; raises BadInput for anything else."""
     is_number = hasattr(accuracy, "__float__") and not isinstance(accuracy, bool) and np.ndim(accuracy) == 0
     percent = float(accuracy) if is_number else float("nan")
-    if not (percent == 0 or 1 < percent <= 100):
+    if not 1 < percent <= 100:
         raise BadInput(f"The accuracy is {accuracy!r}; give it in percent, such as 86.15.")
     return percent
 

@@ -104,10 +104,12 @@ def resumable(
         state = ranks.from_first(folder.load(log) if folder else None)
         if state is not None:
             try:
+                if folder and not folder.sessions:
+                    raise ValueError("its config.json names no session")
                 run.load_state_dict(state)
-            except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            except Exception as error:  # whatever the content led to
                 raise BadInput(
-                    f"The state in {path} is of another version of the workbook ({error!r}): "
+                    f"The state in {path} is of another version of the workbook, or no run's ({error!r}): "
                     "finish the run with that one, or choose another folder."
                 ) from error
             log(f"resumed after {run.place()}")

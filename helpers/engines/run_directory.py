@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,23 @@ from helpers.errors import BadInput
 
 CONFIG, WEIGHTS, RESULT = "config.json", "model.safetensors", "result.json"  # what is left of a finished run
 ANEW = "start again (resume=False, on the command line --anew)"
+OWN = {".lock": b"", WEIGHTS: b"workbook", RESULT: b'"recipe"'}  # what stands in those that a run has written
+PARTIAL = re.compile(r"\.(config\.json|model\.safetensors|result\.json|step-\d{9}\.pt)\.\d+\.partial")
+
+
+def place(path: str | Path, what: str = "The run's folder") -> Path:
+    """Return the path, `~` expanded; raises BadInput for an empty one, an unknown home, and what is no UTF-8."""
+    text = os.path.expanduser(path)
+    if not text.strip() or text[0] == "~" or text != text.encode("utf-8", "replace").decode():
+        raise BadInput(f"{what} is {str(path)!r}; give a name that is not empty, in UTF-8, or a home that is there.")
+    return Path(text)
+
+
+def try_writing(path: Path) -> None:
+    """Write a file beside `path` and take it away again; raises BadInput where none can be written."""
+    with refusing_disk(path.parent):
+        write_atomically(probe := path.with_name(f".{path.name}.{os.getpid()}.probe"), b"?")
+        probe.unlink()
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -53,10 +71,13 @@ def refusing_disk(folder: Path) -> Iterator[None]:
 
 
 def read_json(path: Path, problem: str) -> dict:
-    """Return a file's content; raises BadInput with the path and the problem where it cannot be read."""
+    """Return a file's object; raises BadInput with the path and the problem where it holds none."""
     try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text("utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it holds no object")
+        return content
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{path} {problem} ({error}).") from None
 
 
@@ -69,12 +90,13 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | Path, config: dict, resume: bool = True):
-        self.path, self.config, self.resume = Path(path), config, resume
+        self.path, self.config, self.resume = place(path), config, resume
         self.sessions: list[dict] = []
 
     def __enter__(self) -> "RunDirectory":
         with refusing_disk(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+            refuse_foreign(self.path)  # before the lock's file is made
             self.lock = FileLock(self.path / ".lock", timeout=0)  # the system's own lock: it dies with its process
             try:
                 self.lock.acquire()
@@ -92,19 +114,15 @@ class RunDirectory:
     def _claim(self) -> None:
         path = self.path / CONFIG
         for stale in self.path.glob(".*.partial"):  # of a process that was killed while it wrote
-            stale.unlink()
-        if not self.resume:
-            for old in [self.path / WEIGHTS, *self.checkpoints(), path]:  # last the config: it says whose they are
+            if PARTIAL.fullmatch(stale.name):
+                stale.unlink()
+        if path.exists() and not self.resume:  # the result first, the config last: it says whose they are
+            for old in [self.path / RESULT, self.path / WEIGHTS, *self.checkpoints(), path]:
                 old.unlink(missing_ok=True)
         if not path.exists():
-            if self.checkpoints():
-                raise BadInput(f"{path} is missing, which says whose checkpoints these are: choose another folder.")
             return self._write_config()
-        try:
-            theirs, self.sessions = map(json.loads(path.read_text()).__getitem__, ("run", "sessions"))
-            differing = [key for key in {**theirs, **self.config} if theirs.get(key) != self.config.get(key)]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BadInput(f"{path} is damaged ({error}): choose another folder, or {ANEW}.") from None
+        theirs, self.sessions = read_config(self.path)
+        differing = [key for key in {**theirs, **self.config} if theirs.get(key) != self.config.get(key)]
         if differing:
             values = ", ".join(f"{k} {theirs.get(k)!r} there and {self.config.get(k)!r} now" for k in differing)
             raise BadInput(f"{self.path} holds another run ({values}): choose another folder, or {ANEW}.")
@@ -123,7 +141,7 @@ class RunDirectory:
 
     def checkpoints(self) -> list[Path]:
         """Return the checkpoints, the newest first."""
-        return sorted(self.path.glob("step-*.pt"), reverse=True)  # step-<steps done>.pt
+        return sorted(self.path.glob(f"step-{'[0-9]' * 9}.pt"), reverse=True)  # step-<steps done>.pt
 
     def save(self, state: dict, step: int) -> None:
         """Write the state, plain tensors and values, as the newest checkpoint; raises BadInput when the disk does."""
@@ -154,6 +172,37 @@ class RunDirectory:
         return None
 
 
+def read_config(folder: Path) -> tuple[dict, list[dict]]:
+    """Return what the run in this folder is, and its sessions; raises BadInput where its config names none."""
+    problem = f"is damaged, or no run's: choose another folder, or delete {folder} to start again"
+    content = read_json(folder / CONFIG, problem)
+    run, sessions = content.get("run"), content.get("sessions")
+    if not (isinstance(run, dict) and isinstance(sessions, list) and all(isinstance(one, dict) for one in sessions)):
+        raise BadInput(f"{folder / CONFIG} {problem} (it names no run and sessions).")
+    return run, sessions
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise BadInput for a folder with a file that no run has written, and that one would take or replace.
+
+    With a run's config in it a folder is a run's, whatever else lies there; without one it has to be empty.
+    """
+    found = {path.name for path in folder.iterdir() if not PARTIAL.fullmatch(path.name)}
+    foreign = {name for name in found & set(OWN) if not _is_own(folder / name)}
+    if CONFIG not in found:
+        foreign |= found - {".lock"}
+    if foreign:
+        why = ", ".join(sorted(foreign)) + ("" if CONFIG in found else f"; {CONFIG} is missing")
+        raise BadInput(f"{folder} holds what no run has written, or what is damaged ({why}): choose another folder.")
+    if CONFIG in found:
+        read_config(folder)
+
+
+def _is_own(path: Path) -> bool:
+    content, mark = path.read_bytes() if path.is_file() else b"?", OWN[path.name]
+    return mark in content if mark else not content
+
+
 def read_state(path: Path) -> dict:
     """Return a checkpoint's state; raises whatever the disk, zipfile or torch makes of a damaged one.
 
@@ -162,4 +211,7 @@ def read_state(path: Path) -> dict:
     with zipfile.ZipFile(path) as file:
         if damaged := file.testzip():
             raise zipfile.BadZipFile(f"the checksum of {damaged} is another one")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict):
+        raise ValueError("it holds no state")
+    return state

@@ -58,3 +58,18 @@ class Stepper:
 
     def load_state_dict(self, state: dict) -> None:
         self.scaler.load_state_dict(state)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    """Give the optimiser what it kept of its steps; its options stay, which recipe and device decide.
+
+    Raises ValueError, or whatever torch makes of it, for a state that cannot be this optimiser's.
+    """
+    for saved, own in zip(state["param_groups"], optimizer.param_groups, strict=True):
+        saved.update({name: value for name, value in own.items() if name != "params"})
+    optimizer.load_state_dict(state)
+    adaptive = isinstance(optimizer, torch.optim.Adam)  # AdamW is one, too
+    wanted = {"step", "exp_avg", "exp_avg_sq"} if adaptive else {"momentum_buffer"}
+    for weight, kept in optimizer.state.items():  # nothing of a weight without gradients
+        if set(kept) != wanted or not all(v.shape in (weight.shape, ()) and v.isfinite().all() for v in kept.values()):
+            raise ValueError(f"its optimiser keeps other numbers than {', '.join(sorted(wanted))}")

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from helpers.engines.run_directory import WEIGHTS
+from helpers.engines.run_directory import WEIGHTS, place
 from helpers.errors import BadInput, nearest
 from helpers.models.ablation import AblationNet
 from helpers.models.best_200k import Best200k
@@ -71,7 +71,7 @@ def load_trained(run_dir: str | Path) -> tuple[nn.Module, dict]:
     places of the test images that they got wrong. Raises BadInput that names a missing or damaged file, or weights of
     another network than today's.
     """
-    tensors, metadata = load_weights(_released(run_dir) if run_dir in MODELS else Path(run_dir) / WEIGHTS)
+    tensors, metadata = load_weights(_released(run_dir) if run_dir in MODELS else place(run_dir) / WEIGHTS)
     name = metadata["config"]["network"]
     model = build(name)
     try:

@@ -5,53 +5,101 @@ import json
 import sysconfig
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from helpers.engines.run_directory import WEIGHTS, refusing_disk, write_atomically
+from helpers.engines import stand_in
+from helpers.engines.accepting import accepted, three
+from helpers.engines.run_directory import CONFIG, WEIGHTS, place, read_config, refusing_disk, write_atomically
 from helpers.errors import BadInput
 
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"  # of a checkout; where it is installed, beside its data
 RELEASED = RESULTS if RESULTS.is_dir() else Path(sysconfig.get_path("data"), "share", "cifar10-workbook")
 
+# Released before the digest covered the header, too: the digests of the whole files.
+OLDER = {"best_200k": "4d46cfc6288fc59c", "compact_135k": "df700acf69cf896a", "fast_200k": "79c38a7c1fc46f35"}
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
 
 def save_weights(path: Path, tensors: dict[str, Tensor], metadata: dict, header: dict[str, str] | None = None) -> None:
     """Write the weights, whole or not at all; raises BadInput when the disk refuses.
 
-    `header` are texts that any reader of safetensors finds beside the metadata.
+    `header` are texts that any reader of safetensors finds beside the metadata. One digest covers both and the weights.
     """
     tensors = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-    described = json.dumps({**metadata, "digest": _digest(tensors)})
-    content = save(tensors, {**(header or {}), "workbook": described})  # save_file has partial files of its own
+    texts = {**(header or {}), "workbook": json.dumps(metadata)}
+    content = save(tensors, {**texts, "digest": _digest(tensors, texts)})  # save_file has partial files of its own
     with refusing_disk(path.parent):
         write_atomically(path, content)
 
 
 def has_weights(run_dir: str | Path) -> bool:
     """Return whether a finished training run lies in this folder."""
-    return (Path(run_dir) / WEIGHTS).exists()
+    return (place(run_dir) / WEIGHTS).exists()
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """Return the weights by name, and the metadata; raises BadInput that names a missing or damaged file."""
+    """Return the weights by name, and the metadata; raises BadInput that names a missing or damaged file.
+
+    A file in a run's folder has to be of the run that the config beside it names.
+    """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = json.loads(file.metadata()["workbook"])
+            texts = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        if metadata.pop("digest") != _digest(tensors):
+        digest, metadata = texts.pop("digest", None), json.loads(texts["workbook"])
+        if digest is None:  # of an older version: of the weights alone
+            _refuse_unvouched(path, metadata)
+        if (digest or metadata.pop("digest")) != _digest(tensors, texts if digest else None):
             raise ValueError("its digest is another one")
-        metadata["config"]["network"]  # or nobody knows whose weights they are
+        _refuse_metadata(metadata)
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise ValueError("a weight is not finite")
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist: run notebook 05 first, or give the folder of a finished run.") from None
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{path} is damaged ({error}): restore it, or delete it and train again.") from error
+    config = path.with_name(CONFIG)
+    if path.name == WEIGHTS and config.exists() and read_config(path.parent)[0] != metadata["config"]:
+        raise BadInput(f"{path} is of another run than {config} names: put its own back, or train again.")
     return tensors, metadata
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    """Return a digest of names and values: safetensors itself has no checksum."""
-    digest = hashlib.sha256()
+def _refuse_unvouched(path: Path, metadata: dict) -> None:
+    """Raise ValueError unless what the header of older weights says is known from elsewhere.
+
+    A released file's digest stands above; a run's weights are held against its config, and name the usual classes.
+    """
+    released = hashlib.sha256(path.read_bytes()).hexdigest()[:16] == OLDER.get(path.stem)
+    of_a_run = (
+        path.name == WEIGHTS
+        and path.with_name(CONFIG).exists()
+        and tuple(metadata["classes"]) in (CIFAR10_CLASSES, stand_in.CLASSES)
+    )
+    if not released and not of_a_run:
+        raise ValueError("its digest does not cover its header, and nothing beside it vouches for that")
+
+
+def _refuse_metadata(metadata: dict) -> None:
+    """Raise ValueError, KeyError or TypeError for metadata by which nobody could use the weights."""
+    config, classes = metadata["config"], metadata["classes"]
+    if not isinstance(config["network"], str) or not isinstance(config["source"], str):
+        raise ValueError("its network or the data's source has no name")
+    if not isinstance(classes, list) or len(classes) != 10 or not all(isinstance(name, str) for name in classes):
+        raise ValueError("it does not name ten classes")
+    accepted("mean", tuple(config["mean"]), three(0, 1))
+    accepted("std", tuple(config["std"]), three(1e-6, 1))
+
+
+def _digest(tensors: dict[str, Tensor], texts: dict[str, str] | None = None) -> str:
+    """Return a digest of names and values, and where texts are given of these, kinds and shapes.
+
+    safetensors itself has no checksum.
+    """
+    digest = hashlib.sha256(b"" if texts is None else json.dumps(texts, sort_keys=True).encode())
     for name in sorted(tensors):
-        digest.update(name.encode() + tensors[name].numpy().tobytes())
+        about = "" if texts is None else f" {tensors[name].dtype} {list(tensors[name].shape)} "
+        digest.update((name + about).encode() + tensors[name].flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 
 import click
 
@@ -12,6 +13,28 @@ DATA = "auto, cifar10, synthetic, or the folder of cifar-10-batches-py"
 
 class Workbook(click.Group):
     """The group of all commands; the exit status is 2 after bad input, 130 after Ctrl-C, 143 after SIGTERM."""
+
+    def main(self, *args, **kwargs) -> object:
+        """Run a command line; what the system refuses is one sentence, and a closed pipe ends quietly."""
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # closed from the start
+                setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+            getattr(sys, name).reconfigure(errors="backslashreplace")  # for an output in ASCII, and names in no UTF-8
+        try:
+            try:
+                return super().main(*args, **kwargs)
+            finally:
+                sys.stdout.flush()  # or what it refuses would be told when Python ends
+        except BrokenPipeError:
+            message = ""
+        except (OSError, UnicodeError) as error:
+            message = (
+                f"workbook: the system refuses ({error}): mend that and run again; what was saved before is sound."
+            )
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        with suppress(OSError):
+            click.echo(message, err=True, nl=bool(message))
+        sys.exit(2 if message else 1)
 
     def invoke(self, context: click.Context) -> None:
         try:

@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from helpers.augment import AUGMENTATIONS, augmentation, batched
 from helpers.data import ImageSet
 from helpers.engines.fast import half_precision, keep_freed_memory, multiplies_in_half, peak_memory
-from helpers.engines.run_directory import RunDirectory
+from helpers.engines.run_directory import RunDirectory, place, try_writing
 from helpers.errors import BadInput, nearest
 from helpers.loaders import TrainLoader
 from helpers.models import MODELS, build, set_dropout
@@ -75,9 +75,10 @@ def bench(
     sizes = {name: RECIPES[name].batch_size if batch_size is None else batch_size for name in networks or MODELS}
     if repeats < 1 or steps < 1 or min(sizes.values()) < 2:
         raise BadInput("Repeats and steps must be at least 1, and a batch at least 2 images.")
-    path = Path(out or f"runs/bench-{time.strftime('%Y%m%d-%H%M%S')}.json")
+    path = place(f"runs/bench-{time.strftime('%Y%m%d-%H%M%S')}.json" if out is None else out, "The file's name")
     if path.is_dir():
         raise BadInput(f"{path} is a folder: give --out a file's name.")
+    try_writing(path)  # now, and not when all is measured
     kinds = ["float32", "bfloat16"] if multiplies_in_half(pick_device()) else ["float32"]
     record = {"machine": machine(), "versions": versions(), "commit": commit()}
     record |= {"threads": torch.get_num_threads(), "batch_sizes": sizes, "steps": steps}

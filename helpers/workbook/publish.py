@@ -12,12 +12,12 @@ from nbformat import NotebookNode
 from scipy.stats import binomtest
 
 from helpers.data import load_cifar10
-from helpers.engines.run_directory import RESULT, read_json
+from helpers.engines.run_directory import RESULT, place, read_json, write_atomically
 from helpers.errors import BadInput
 from helpers.evaluation import predict
 from helpers.models import load_trained
 from helpers.models.weights import RELEASED, save_weights
-from helpers.results import write_result
+from helpers.results import read_result, write_result
 from helpers.workbook.parameters import ROOT, notebooks
 
 METADATA = {
@@ -34,20 +34,22 @@ def render(run: str | Path | None = None) -> None:
     `run` is the run's folder; without it the newest full run of all notebooks. Raises BadInput, and writes
     nothing, unless the run is whole, on CIFAR-10, and of the code that the notebooks hold now.
     """
-    folder = Path(run) if run else _newest_full_run()
+    folder = place(run) if run is not None else _newest_full_run()
     summary = _read_summary(folder)
     if summary["profile"] != "full" or summary["data_source"] != "cifar10":
         raise BadInput(
             f"{folder.name} is a run of the profile {summary['profile']!r} on {summary['data_source']} data; "
             "only full runs on CIFAR-10 are rendered: make one with `make full`."
         )
-    rendered = {stem: _take_outputs(stem, nbformat.read(folder / f"{stem}.ipynb", 4)) for stem in summary["notebooks"]}
+    if unknown := sorted(set(summary["notebooks"]) - set(notebooks())):
+        raise BadInput(f"{folder} has run notebooks that the workbook does not have: {', '.join(unknown)}.")
+    rendered = {stem: _take_outputs(stem, _read_notebook(folder / f"{stem}.ipynb")) for stem in summary["notebooks"]}
+    records = {path: read_result(path) for path in folder.glob(f"checkpoints/**/{RESULT}")}
     for stem, notebook in rendered.items():
         nbformat.write(notebook, notebooks()[stem])
     for path in folder.glob("images/*.png"):
         shutil.copy(path, ROOT / "images")
-    for path in folder.glob(f"checkpoints/**/{RESULT}"):  # one on a hold-out is no result yet
-        record = read_json(path, "is damaged: delete it, and run again")
+    for path, record in records.items():  # one on a hold-out is no result yet
         if "test_accuracy" in record["final"]:
             name = f"{record['network']}-seed{record['seed']}-{record['train_images']}images.json"
             shutil.copy(path, ROOT / "notebooks" / "results" / name)
@@ -64,12 +66,27 @@ def _newest_full_run() -> Path:
 
 
 def _read_summary(folder: Path) -> dict:
-    return read_json(folder / "summary.json", "is missing or damaged, so this is no finished run: run it again")
+    problem = "is missing or damaged, so this is no finished run: run it again"
+    summary = read_json(folder / "summary.json", problem)
+    stems = summary.get("notebooks")
+    if not isinstance(stems, dict) or not stems or not {"profile", "data_source"} <= set(summary):
+        raise BadInput(f"{folder / 'summary.json'} {problem} (it names no notebook that was run).")
+    return summary
+
+
+def _read_notebook(path: Path) -> NotebookNode:
+    try:
+        notebook = nbformat.read(path, 4)
+        nbformat.validate(notebook)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, nbformat.ValidationError) as error:
+        why = str(error).strip().partition("\n")[0]
+        raise BadInput(f"{path} is missing or no notebook ({why}): run it again with `make full`.") from None
+    return notebook
 
 
 def _take_outputs(stem: str, executed: NotebookNode) -> NotebookNode:
     """Return the repository's notebook with the outputs of an executed copy that has the same code."""
-    notebook = nbformat.read(notebooks()[stem], 4)
+    notebook = _read_notebook(notebooks()[stem])
     ours, theirs = ([cell for cell in n.cells if cell.cell_type == "code"] for n in (notebook, executed))
     if [cell.source for cell in ours] != [cell.source for cell in theirs]:
         raise BadInput(f"{stem} has other code or parameters than the run had: run it again with `make full`.")
@@ -103,21 +120,24 @@ def release(run_dir: str | Path) -> None:
     Weights over a megabyte stay out. Raises BadInput unless the run is a recipe's as it stands, on CIFAR-10, and its
     weights give here the right answers that it recorded.
     """
-    record = read_json(Path(run_dir) / RESULT, "is no finished run's: train with `workbook train`")
-    values, final = record["recipe_values"], record["final"]
-    if record["changes"] or record["data_source"] != "cifar10" or "test_accuracy" not in final:
+    record = read_result(place(run_dir) / RESULT, "is no finished run's: train with `workbook train`")
+    final, recipe = record["final"], record.get("recipe")
+    if record["changes"] or record.get("data_source") != "cifar10" or "test_accuracy" not in final:
         raise BadInput(f"{run_dir} is no run of a recipe as it stands, on CIFAR-10 and measured on its test set.")
     (model, metadata), test = load_trained(run_dir), load_cifar10("cifar10", train=False)
+    values = metadata["config"]
+    if (recipe, record["seed"]) != (values["network"], values.get("seed")):
+        raise BadInput(f"{run_dir} has the result of another run than its weights are of: put its own back.")
     answers = predict(model, test.images, mean=values["mean"], std=values["std"]).argmax(1).numpy()
     wrong = np.flatnonzero(answers != test.labels).tolist()
     if len(test) - len(wrong) != final["correct"]:
         raise BadInput(f"{run_dir} recorded {final['correct']} right answers, and here gives {len(test) - len(wrong)}.")
-    write_result(RELEASED / f"{record['recipe']}-seed{record['seed']}.json", record)
+    write_result(RELEASED / f"{recipe}-seed{record['seed']}.json", record)
     if record["seed"] == 0 and 4 * record["parameters"] < 1e6:  # the first seed, not the best; four bytes each
-        header = {name: str(record[name]) for name in ("recipe", "seed", "data_source", "commit")}
+        header = {name: str(record.get(name)) for name in ("recipe", "seed", "data_source", "commit")}
         header["accuracy"] = str(final["test_accuracy"])
         header |= {name: json.dumps(values[name]) for name in ("mean", "std")}
-        path, metadata["wrong"] = RELEASED / f"{record['recipe']}.safetensors", wrong
+        path, metadata["wrong"] = RELEASED / f"{recipe}.safetensors", wrong
         save_weights(path, model.state_dict(), metadata, header)
     readme()
 
@@ -125,13 +145,12 @@ def release(run_dir: str | Path) -> None:
 def readme() -> None:
     """Write the README's table of results."""
     path = ROOT / "README.md"
-    path.write_text(insert_results(path.read_text("utf-8")), "utf-8")
+    write_atomically(path, insert_results(path.read_text("utf-8")).encode())  # a full disk would leave it empty
 
 
 def insert_results(text: str) -> str:
     """Return the README with its table of results as the files in notebooks/results/ give it."""
-    problem = "is damaged: restore it from git or train again"
-    records = [read_json(path, problem) for path in sorted((ROOT / "notebooks" / "results").glob("*.json"))]
+    records = [read_result(path) for path in sorted((ROOT / "notebooks" / "results").glob("*.json"))]
     marked = re.compile("(<!-- results -->\n).*(<!-- /results -->)", re.DOTALL)
     if not marked.search(text):
         raise BadInput("README.md has no lines <!-- results --> and <!-- /results -->: put them around the table.")

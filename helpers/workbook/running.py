@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -22,7 +23,8 @@ from papermill.exceptions import PapermillExecutionError, strip_color
 from tqdm.auto import tqdm
 
 from helpers.data import load_cifar10
-from helpers.errors import BadInput
+from helpers.engines.run_directory import place
+from helpers.errors import BadInput, Interrupted
 from helpers.results import write_result
 from helpers.runtime import commit, machine, versions
 from helpers.workbook.parameters import ROOT, Value, notebooks, parameters, settings
@@ -75,7 +77,9 @@ def run(
     """
     chosen = settings(profile, only, changes, data)
     source = load_data(chosen)
-    folder = _run_folder(Path(out) if out else RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{profile}")
+    folder = _run_folder(profile, None if out is None else place(out))
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # which would leave the kernel alone
+        signal.signal(signal.SIGTERM, _end)
     for name in ("papermill", "asyncio"):  # each would add a traceback to the sentence on a kernel's failure
         logging.getLogger(name).disabled = True
     done = {}
@@ -102,7 +106,7 @@ def load_data(chosen: dict[str, dict[str, Value]]) -> str:
     with_data = [values for values in chosen.values() if "DATA" in values]
     roots, sources = {}, set()
     for root in {values["DATA"] for values in with_data}:
-        path = root if root in ("auto", "cifar10", "synthetic") else os.path.abspath(root)
+        path = root if root in ("auto", "cifar10", "synthetic") else os.path.abspath(place(root, "The data folder"))
         source = load_cifar10(path).source
         roots[root] = "synthetic" if source == "synthetic" else path
         sources.add(source)
@@ -111,11 +115,20 @@ def load_data(chosen: dict[str, dict[str, Value]]) -> str:
     return " and ".join(sorted(sources)) or "none"
 
 
-def _run_folder(folder: Path) -> Path:
+def _end(number: int, frame: object) -> None:
+    raise Interrupted("ended; what was not finished counts for nothing, run it again.", number)
+
+
+def _run_folder(profile: str, out: Path | None) -> Path:
+    folder = out or RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{profile}"
+    earlier = out and (folder / "checkpoints").is_dir() and (folder / KERNEL_LOG).is_file()
     try:
-        folder.mkdir(parents=True, exist_ok=(folder / "checkpoints").is_dir())
+        folder.mkdir(parents=True, exist_ok=bool(earlier))
         (folder / SUMMARY).unlink(missing_ok=True)
     except OSError as error:
+        if isinstance(error, FileExistsError) and out is None:  # another run began in this second
+            time.sleep(0.1)
+            return _run_folder(profile, None)
         raise BadInput(
             f"The run's folder {folder} cannot be made ({error.strerror}): "
             "give with --out a new one in a place that can be written to, or one with checkpoints to go on from."

@@ -18,8 +18,8 @@ from helpers.recipes import RECIPES, recipe_named
 def check(network: str, recipe: str | None, augmentation: str | None, accuracy: float | None) -> int:
     """Print how a network stands to the challenge's constraints; return 1 when one of them is not met."""
     model = load_network(network)
-    judged = recipe_named(recipe) if recipe else RECIPES.get(network)
-    if augmentation:
+    judged = recipe_named(recipe) if recipe is not None else RECIPES.get(network)
+    if augmentation is not None:
         judged = load_pipeline(augmentation)
     table = assignment.check(model, judged, accuracy)
     print(format_table(table))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from helpers.data import ImageSet, load_cifar10, train_val_split
 from helpers.engines import ranks
-from helpers.engines.run_directory import RESULT
+from helpers.engines.run_directory import RESULT, place
 from helpers.errors import BadInput
 from helpers.evaluation import accuracy, class_accuracy, predict
 from helpers.models import build, load_trained
@@ -42,7 +42,7 @@ def train(
     recipe = recipe_named(name)
     if epochs is not None:
         recipe = replace(recipe, epochs=epochs)
-    folder = Path(run_dir or f"runs/{name}-seed{seed}")
+    folder = place(f"runs/{name}-seed{seed}" if run_dir is None else run_dir)
     images = load_cifar10(data)
     print(banner(images.describe(), seed, device))
     images, val = hold_out(images, holdout)

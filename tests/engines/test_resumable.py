@@ -110,6 +110,21 @@ def test_what_is_ignored_from_the_start_stays_ignored():
         signal.signal(signal.SIGINT, before)
 
 
+def test_where_ctrl_c_is_ignored_it_stays_so_and_sigterm_still_saves(tmp_path):
+    def on_step(run):
+        signal.raise_signal(signal.SIGINT)
+        if run.step == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(Interrupted, match="Stopped after step 3 of 6") as stopped:
+            count(Counting(), tmp_path, on_step)
+        assert stopped.value.signum == signal.SIGTERM and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_another_thread_leaves_signals_alone():
     found = []
 
@@ -162,6 +177,13 @@ def test_a_state_that_does_not_fit_is_of_another_version(tmp_path):
     count(Counting(), tmp_path)
     with pytest.raises(BadInput, match="another version of the workbook"):
         count(Other(), tmp_path)
+
+
+def test_a_state_without_a_session_is_told(tmp_path):
+    count(Counting(), tmp_path)
+    (tmp_path / "config.json").write_text('{"run": {"counts": true}, "sessions": []}')
+    with pytest.raises(BadInput, match="names no session"):
+        count(Counting(), tmp_path)
 
 
 def test_without_a_folder_nothing_is_saved_and_signals_act_at_once():

@@ -1,11 +1,20 @@
 import json
 import os
 import random
+from pathlib import Path
 
 import pytest
 import torch
 
-from helpers.engines.run_directory import WEIGHTS, RunDirectory, read_state, write_atomically
+from helpers.engines.run_directory import (
+    RESULT,
+    WEIGHTS,
+    RunDirectory,
+    place,
+    read_state,
+    try_writing,
+    write_atomically,
+)
 from helpers.errors import BadInput
 
 CONFIG = {"network": "tiny", "seed": 0}
@@ -57,9 +66,74 @@ def test_folder_of_another_run_is_refused_and_stays_as_it_was(tmp_path):
 def test_start_anew_leaves_nothing_of_the_run_before(tmp_path):
     with opened(tmp_path) as run:
         run.save({"step": 1}, 1)
-        (tmp_path / WEIGHTS).write_bytes(b"weights")
+        (tmp_path / WEIGHTS).write_bytes(b'{"workbook": "of a run"}')
+        (tmp_path / RESULT).write_text('{"recipe": "tiny"}')
     with opened(tmp_path, {"network": "other"}, resume=False) as run:
         assert names(tmp_path) == ["config.json"] and run.load(print) is None
+
+
+OTHERS = ["log.txt", "model.safetensors", "config.json", ".notes.partial", "step-000000001.pt", "result.json", ".lock"]
+
+
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_folder_with_ones_own_files_is_refused_and_stays_as_it_was(tmp_path, name, resume):
+    (tmp_path / name).write_text('{"mine": "and nobody else\'s"}')
+    with pytest.raises(BadInput, match="choose another folder"):
+        opened(tmp_path, resume=resume).__enter__()
+    assert [path.name for path in tmp_path.iterdir()] == [name] and "mine" in (tmp_path / name).read_text()
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_ones_own_files_in_a_runs_folder_are_never_touched(tmp_path, resume):
+    with opened(tmp_path) as run:
+        run.save({"step": 1}, 1)
+    mine = {"log.txt", ".notes.partial", "step-best.pt", "step-best-of-all.pt"}
+    for name in mine:
+        (tmp_path / name).write_text("mine")
+    with opened(tmp_path, resume=resume) as run:
+        for step in (2, 3, 4):
+            run.save({"step": step}, step)
+    assert all((tmp_path / name).read_text() == "mine" for name in mine)
+    for name in (WEIGHTS, RESULT):  # which the end of a run would put its own in place of
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(BadInput, match=f"holds what no run has written.*{name}"):
+            opened(tmp_path, resume=resume).__enter__()
+        (tmp_path / name).unlink()
+
+
+@pytest.mark.parametrize("sessions", ["3", '"ab"', "[3]", "null", '{"a": 1}'])
+def test_sessions_that_are_none_are_told(tmp_path, sessions):
+    (tmp_path / "config.json").write_text(f'{{"run": {json.dumps(CONFIG)}, "sessions": {sessions}}}')
+    with pytest.raises(BadInput, match="config.json is damaged, or no run's"):
+        opened(tmp_path).__enter__()
+
+
+@pytest.mark.parametrize("state", [None, 3, "abc", [1], torch.ones(2)])
+def test_what_is_no_state_is_damaged(tmp_path, state):
+    with opened(tmp_path) as run:
+        run.save({"step": 1}, 1)
+        run.save(state, 2)
+        assert run.load(print) == {"step": 1}
+
+
+def test_a_folders_name_is_not_empty_has_its_home_and_is_utf_8(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert place("~/runs") == tmp_path / "runs" and place("a~") == Path("a~")
+    for name in ("", "  ", "~nobody-of-this-name/runs", "caf\udce9"):
+        with pytest.raises(BadInput, match="The run's folder is"):
+            place(name)
+        with pytest.raises(BadInput, match="The run's folder is"):
+            opened(name)
+
+
+def test_a_place_is_tried_without_a_trace(tmp_path):
+    (tmp_path / "file").write_text("old")
+    try_writing(tmp_path / "new/file")
+    try_writing(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "old" and list((tmp_path / "new").iterdir()) == []
+    with pytest.raises(BadInput, match="cannot be written to"):
+        try_writing(tmp_path / "file/below")
 
 
 def test_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch):

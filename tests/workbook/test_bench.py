@@ -137,6 +137,8 @@ def test_the_plain_loop_drops_out_as_torch_does():
         ({"batch_size": 1}, "at least 2"),
         ({"batch_size": 0}, "at least 2"),
         ({"out": "."}, "is a folder"),
+        ({"out": ""}, "file's name is ''"),
+        ({"out": "/dev/null/bench.json"}, "cannot be written to"),
     ],
 )
 def test_bench_refuses_before_it_measures(arguments, words):

@@ -1,9 +1,11 @@
+import io
 import os
 import subprocess
 import sys
 
 import pytest
 
+from helpers.workbook import publish
 from helpers.workbook.__main__ import main
 from helpers.workbook.parameters import ROOT
 from toy import make_workbook, run_command, write_notebook
@@ -94,3 +96,72 @@ def test_it_is_a_module_too_and_help_comes_without_heavy_imports():
     assert "Usage: workbook [OPTIONS] COMMAND" in done.stdout
     assert {"run", "verify", "render", "check", "train", "bench"} <= set(done.stdout.split())
     assert done.stdout.endswith("heavy: set()\n")
+
+
+# --- streams ---
+
+# The streams are left open, as by a program that ends.
+unclosed = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+
+
+@pytest.fixture
+def printing(monkeypatch):
+    """A command that prints what ASCII has not and what is no UTF-8, as a file's name may be."""
+    monkeypatch.setattr(publish, "readme", lambda: print("87.0 ± 0.2 · caf\udce9"))
+
+
+@pytest.mark.parametrize(("encoding", "printed"), [("ascii", b"87.0 \\xb1 0.2"), ("utf-8", "87.0 ± 0.2".encode())])
+def test_whatever_the_output_is_encoded_in_something_is_printed(printing, monkeypatch, encoding, printed):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    assert run_command("readme") == 0
+    assert written.getvalue().startswith(printed) and written.getvalue().endswith(b"caf\\udce9\n")
+
+
+@unclosed
+def test_an_output_that_is_closed_from_the_start_is_done_without(printing, monkeypatch):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    assert run_command("readme") == 0
+
+
+@unclosed
+def test_a_full_output_is_one_sentence(printing, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", open("/dev/full", "w"))  # noqa: SIM115
+    assert run_command("readme") == 2
+    told = capsys.readouterr().err
+    assert (
+        "No space left on device" in told and told.startswith("workbook: the system refuses") and told.count("\n") == 1
+    )
+
+
+@unclosed
+def test_a_full_output_and_a_full_error_output_end_without_a_traceback(printing, monkeypatch):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, open("/dev/full", "w"))  # noqa: SIM115
+    assert run_command("readme") == 2
+
+
+@unclosed
+def test_a_closed_pipe_ends_quietly(printing, monkeypatch, capsys):
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr(sys, "stdout", os.fdopen(writer, "w"))
+    assert run_command("readme") == 1
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("output", "status", "words"), [(">&-", 0, ""), ("> /dev/full", 2, "No space left on device"), ("| :", 0, "")]
+)
+def test_help_into_any_output_has_no_traceback(output, status, words):
+    command = f"sleep 0; {sys.executable} -m helpers.workbook --help {output}"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == status and words in done.stderr and done.stderr.count("\n") == bool(words)
+
+
+def test_names_that_are_no_utf_8_are_told(capsys):
+    for command in ("evaluate", "release", "render"):
+        assert run_command(command, "caf\udce9") == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert run_command("check", "caf\udce9") == 2

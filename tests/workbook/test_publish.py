@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -10,6 +12,7 @@ from safetensors import safe_open
 from helpers.errors import BadInput
 from helpers.evaluation import predict
 from helpers.models import build, load_trained
+from helpers.models.weights import WEIGHTS, load_weights, save_weights
 from helpers.recipes import RECIPES
 from helpers.results import result, write_result
 from helpers.training import fit
@@ -112,7 +115,7 @@ def test_render_takes_the_results_of_a_sweep_that_looked_at_the_test_set(toy):
     for name, accuracy in (("tested", "test_accuracy"), ("chosen", "holdout_accuracy")):
         folder = run / f"checkpoints/experiments/{name}-seed1"
         folder.mkdir(parents=True)
-        record = RECORD | {"seed": 2, "final": {**RECORD["final"], accuracy: 70.0}}
+        record = RECORD | {"seed": 2, "final": {**RECORD["final"], accuracy: 70.0, "correct": 7000}}
         (folder / "result.json").write_text(json.dumps(record))
     held = json.loads((folder / "result.json").read_text())
     del held["final"]["test_accuracy"]
@@ -152,6 +155,45 @@ def test_render_refuses_a_run_that_did_not_finish(toy, summary):
         publish.render(path.parent)
 
 
+@pytest.mark.parametrize(
+    "summary",
+    [[], 3, None, "x", {}, {"notebooks": []}, {"notebooks": {}}, {"notebooks": {"01_first": None}}, {"notebooks": 3}],
+    ids=str,
+)
+def test_render_refuses_a_summary_of_another_shape_and_an_empty_run(toy, summary, capsys):
+    run = make_run(toy)
+    if isinstance(summary, dict) and summary.get("notebooks") != {"01_first": None}:
+        summary = {"profile": "full", "data_source": "cifar10", **summary}
+    (run / "summary.json").write_text(json.dumps(summary))
+    before = everything(toy)
+    with pytest.raises(BadInput, match="summary.json is missing or damaged"):
+        publish.render(run)
+    assert everything(toy) == before and "Rendered" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "3", "{}", '{"cells": 3}', '{"cells": [3], "nbformat": 4}'])
+def test_render_refuses_what_is_no_notebook(toy, text):
+    run = make_run(toy)
+    (run / "02_second.ipynb").unlink()
+    if text is not None:
+        (run / "02_second.ipynb").write_text(text)
+    before = everything(toy)
+    with pytest.raises(BadInput, match="02_second.ipynb is missing or no notebook"):
+        publish.render(run)
+    assert everything(toy) == before
+
+
+def test_render_refuses_notebooks_that_are_not_the_workbooks(toy):
+    run = make_run(toy)
+    summary = json.loads((run / "summary.json").read_text())
+    summary["notebooks"]["99_other"] = None
+    (run / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(BadInput, match="notebooks that the workbook does not have: 99_other"):
+        publish.render(run)
+    with pytest.raises(BadInput, match="The run's folder is ''"):
+        publish.render("")
+
+
 def test_render_without_a_full_run_says_how_to_make_one(toy):
     make_run(toy, profile="quick", name="20260101-000000-quick")
     with pytest.raises(BadInput, match="make full"):
@@ -184,13 +226,14 @@ def test_what_must_not_stand_in_a_committed_output_is_found(output, told):
 def test_the_readme_has_a_row_for_each_network_from_its_runs_at_full_length(toy):
     """Not from a shorter run, nor from one on fewer images."""
     small = RECORD | {"network": "a_small", "seed": 0, "published": None, "changes": {"epochs": 2}}
-    better = RECORD["final"] | {"test_accuracy": 99.0}
+    better = RECORD["final"] | {"test_accuracy": 99.0, "correct": 9900}
     others = {
         "b": RECORD,
         "a": small,
         "c": RECORD | {"changes": {"epochs": 1}, "final": better},
         "d": RECORD | {"train_images": 40_000, "final": better, "seed": 0},
-        "e": RECORD | {"seed": 2, "machine": "H200", "final": RECORD["final"] | {"test_accuracy": 81.1}},
+        "e": RECORD
+        | {"seed": 2, "machine": "H200", "final": RECORD["final"] | {"test_accuracy": 81.1, "correct": 8110}},
     }
     for name, record in others.items():
         (toy / f"notebooks/results/{name}.json").write_text(json.dumps(record))
@@ -219,6 +262,64 @@ def test_a_readme_without_markers_and_a_damaged_result_are_named(toy):
     (toy / "notebooks/results/a.json").write_text("{")
     with pytest.raises(BadInput, match="a.json is damaged"):
         publish.insert_results("<!-- results -->\n<!-- /results -->")
+
+
+def without(name):
+    return {key: value for key, value in RECORD.items() if key != name}
+
+
+def final(**changes):
+    return RECORD | {"final": RECORD["final"] | changes}
+
+
+WRONG = {
+    "a list": [],
+    "a number": 3,
+    "nothing": {},
+    "an accuracy that is not correct / seen": final(test_accuracy=85.1),
+    "an accuracy in words": final(test_accuracy="80.1"),
+    "an accuracy without a value": final(test_accuracy=float("nan")),
+    "more right than seen": final(test_accuracy=200.0, correct=20000),
+    "nothing seen": final(seen=0),
+    "half an image": final(correct=8010.0),
+    "minutes in words": final(train_minutes="x"),
+    "no epochs": RECORD | {"epochs": []},
+    "epochs in words": RECORD | {"epochs": ["x"]},
+    "versions in words": RECORD | {"versions": "x"},
+    "a published figure in words": RECORD | {"published": {"accuracy": "x", "epochs": 1}},
+    "a seed in words": RECORD | {"seed": "x"},
+    "parameters in words": RECORD | {"parameters": "x"},
+    **{f"no {name}": without(name) for name in RECORD},
+}
+
+
+@pytest.mark.parametrize("record", WRONG.values(), ids=WRONG)
+def test_a_result_of_another_shape_is_named(toy, record):
+    (toy / "notebooks/results/a.json").write_text(json.dumps(record))
+    before = everything(toy)
+    with pytest.raises(BadInput, match="a.json is damaged"):
+        publish.readme()
+    assert everything(toy) == before
+    (toy / "notebooks/results/a.json").unlink()
+    run = make_run(toy)
+    (run / "checkpoints/dilated/result.json").write_text(json.dumps(record))
+    before = everything(toy)
+    with pytest.raises(BadInput, match="result.json is damaged"):
+        publish.render(run)
+    assert everything(toy) == before
+
+
+def test_a_readme_that_cannot_be_written_stays_as_it_was(toy, monkeypatch):
+    (toy / "notebooks/results/a.json").write_text(json.dumps(RECORD))
+    before = (toy / "README.md").read_text()
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="no space left"):
+        publish.readme()
+    assert (toy / "README.md").read_text() == before
 
 
 # --- release ---
@@ -254,13 +355,18 @@ def test_released_weights_say_what_they_are_and_what_they_get_wrong(finished, fe
     assert metadata["wrong"] == [i for i in range(200) if answers[i] != few.labels[i]]
 
 
+FINAL = {"correct": 200, "seen": 200, "train_minutes": 1.0}
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"changes": {"epochs": 2}}, "no run of a recipe as it stands"),
         ({"data_source": "synthetic"}, "no run of a recipe as it stands"),
-        ({"final": {"holdout_accuracy": 9.0}}, "no run of a recipe as it stands"),
-        ({"final": {"test_accuracy": 9.0, "correct": 201}}, "recorded 201 right answers, and here gives"),
+        ({"final": FINAL | {"holdout_accuracy": 100.0}}, "no run of a recipe as it stands"),
+        ({"final": FINAL | {"test_accuracy": 100.0}}, "recorded 200 right answers, and here gives"),
+        ({"recipe": "../elsewhere"}, "the result of another run than its weights"),
+        ({"seed": 3}, "the result of another run than its weights"),
     ],
 )
 def test_only_what_a_recipe_gives_on_the_test_set_is_released(finished, changes, words):
@@ -275,7 +381,11 @@ def test_only_what_a_recipe_gives_on_the_test_set_is_released(finished, changes,
 def test_weights_of_a_later_seed_or_of_a_large_network_stay_out(finished):
     folder, target = finished
     record = json.loads((folder / "result.json").read_text())
-    for changes, name in (({"seed": 1}, "mini_resnet-seed1.json"), ({"parameters": 250_000}, "mini_resnet-seed0.json")):
-        (folder / "result.json").write_text(json.dumps(record | changes))
+    tensors, metadata = load_weights(folder / WEIGHTS)
+    for seed, parameters in ((1, record["parameters"]), (0, 250_000)):
+        (folder / "result.json").write_text(json.dumps(record | {"seed": seed, "parameters": parameters}))
+        config = metadata["config"] | {"seed": seed}
+        (folder / "config.json").write_text(json.dumps({"run": config, "sessions": []}))
+        save_weights(folder / WEIGHTS, tensors, metadata | {"config": config})
         publish.release(folder)
-        assert (target / name).exists() and not list(target.glob("*.safetensors"))
+        assert (target / f"mini_resnet-seed{seed}.json").exists() and not list(target.glob("*.safetensors"))

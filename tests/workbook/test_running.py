@@ -44,6 +44,32 @@ def test_a_run_never_writes_into_an_existing_folder(toy, capsys):
     assert "cannot be made (File exists)" in capsys.readouterr().err
 
 
+def test_a_folder_with_ones_own_checkpoints_is_no_earlier_run(toy, capsys):
+    write_notebook(toy / "notebooks/01_first.ipynb")
+    before = (toy / "notebooks/01_first.ipynb").read_bytes()
+    (toy / "notebooks/checkpoints").mkdir()  # as the notebooks leave one where they are run in Jupyter
+    (toy / "notebooks/summary.json").write_text("mine")
+    assert run_command("run", "--out", "notebooks") == 2
+    assert "cannot be made (File exists)" in capsys.readouterr().err
+    assert (toy / "notebooks/summary.json").read_text() == "mine"
+    assert (toy / "notebooks/01_first.ipynb").read_bytes() == before
+
+
+@pytest.mark.parametrize("out", ["", "~nobody-of-this-name/run", "caf\udce9"])
+def test_an_empty_name_an_unknown_home_and_no_utf_8_are_refused(toy, out, capsys):
+    write_notebook(toy / "notebooks/01_first.ipynb")
+    assert run_command("run", "--out", out) == 2
+    told = capsys.readouterr().err
+    assert "The run's folder is" in told and told.count("\n") == 1
+
+
+def test_two_runs_within_a_second_have_a_folder_each(toy, monkeypatch):
+    seconds = iter(["20260101-000000", "20260101-000000", "20260101-000000", "20260101-000001"])
+    monkeypatch.setattr(running.time, "strftime", lambda form: next(seconds))
+    folders = [running._run_folder("quick", None) for _ in range(2)]
+    assert [folder.name for folder in folders] == ["20260101-000000-quick", "20260101-000001-quick"]
+
+
 # --- data ---
 
 
@@ -197,6 +223,7 @@ def test_a_run_goes_on_in_an_earlier_folder_and_bad_input_in_a_cell_is_its_sente
     (toy / "runs/earlier/checkpoints").mkdir(parents=True)
     (toy / "runs/earlier/checkpoints/state").write_text("epochs is 0; it must be 1 or more.")
     (toy / "runs/earlier/summary.json").write_text("of the earlier run")
+    (toy / "runs/earlier/kernels.log").touch()
     source = "from helpers.errors import BadInput\nraise BadInput(open('checkpoints/state').read())"
     told, _ = failing_run(toy, source, "--out", "runs/earlier")
     assert "\n\nepochs is 0; it must be 1 or more.\n\n" in told
@@ -237,20 +264,21 @@ def heeding_ctrl_c():
     signal.signal(signal.SIGINT, before)
 
 
-def test_ctrl_c_ends_the_kernel_and_leaves_no_whole_run(toy, heeding_ctrl_c, capsys):
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_kernel_and_leaves_no_whole_run(toy, heeding_ctrl_c, capsys, number, expected):
     started = "open('pid.tmp', 'w').write(str(os.getpid())); os.rename('pid.tmp', 'pid')"
 
     def interrupt():
         while not (written := list((toy / "runs").glob("*/pid"))):
             time.sleep(0.05)
         kernels.append(int(written[0].read_text()))
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
     kernels = []
     threading.Thread(target=interrupt, daemon=True).start()
     status, _ = failing_run(toy, f"import os, time; {started}; time.sleep(60)")
-    assert status == 130
-    assert "interrupted" in capsys.readouterr().err
+    assert status == expected
+    assert "what was not finished counts for nothing" in capsys.readouterr().err
     with pytest.raises(ProcessLookupError):
         os.kill(kernels[0], 0)
 

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import signal
 import sys
 from functools import partial
@@ -10,7 +12,7 @@ import pytest
 
 from helpers.data import take
 from helpers.training import fit
-from helpers.workbook import trainings
+from helpers.workbook import sweeping, trainings
 from toy import run_command
 
 
@@ -19,6 +21,7 @@ def little(few, monkeypatch, tmp_path):
     """The commands in an empty folder, with 200 images to train and 100 to test on."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(trainings, "load_cifar10", lambda root, train=True: few if train else take(few, 100))
+    monkeypatch.setattr(sweeping, "load_cifar10", trainings.load_cifar10)
     return tmp_path
 
 
@@ -32,6 +35,31 @@ def test_train_and_evaluate_from_the_command_line(little, capsys):
     assert run_command("evaluate", "run") == 0
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 13 and printed[-1].startswith(f"{record['final']['test_accuracy']:.2f} % of 100 synthetic")
+
+
+def test_a_disk_that_is_full_at_the_result_loses_nothing(little, monkeypatch, capsys):
+    arguments, real = ("train", "mobilenet_c40", "--epochs", 1, "--run-dir", "run"), os.replace
+
+    def full_at_the_result(source, target):
+        if Path(target).name == "result.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full_at_the_result)
+        assert run_command(*arguments) == 2
+    told = capsys.readouterr()
+    assert "No space left on device" in told.err and "Traceback" not in told.err and "Printed above" in told.err
+    printed = json.loads(told.out[told.out.index("\n{\n") :])
+    assert run_command(*arguments) == 0  # trains nothing more
+    assert printed == json.loads((little / "run/result.json").read_text())
+
+
+def test_a_home_is_expanded(little, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(little / "home"))
+    assert run_command("train", "mobilenet_c40", "--epochs", 1, "--run-dir", "~/run") == 0
+    assert (little / "home/run/result.json").exists() and not (little / "~").exists()
+    assert run_command("evaluate", "~/run") == 0
 
 
 def test_interrupted_training_says_how_it_goes_on_and_does(little, monkeypatch, capsys):
@@ -119,6 +147,16 @@ def test_tensorboard_gets_every_figure_of_every_epoch_once(little, events):
         (("train", "wide_2m", "--epochs", 0), "epochs is 0"),
         (("train", "wide_2m", "--tensorboard"), "TensorBoard is not installed"),
         (("evaluate", "nowhere"), "does not exist"),
+        (("train", "wide_2m", "--run-dir", ""), "The run's folder is ''"),
+        (("train", "wide_2m", "--run-dir", "~nobody-of-this-name/x"), "The run's folder is"),
+        (("evaluate", ""), "The run's folder is ''"),
+        (("sweep", "wide_2m", "--out", ""), "The run's folder is ''"),
+        (("sweep", "wide_2m", "--out", "/dev/null/x"), "cannot be written to"),
+        (("sweep", "wide_2m", "--dask", ""), "no Dask scheduler at ''"),
+        (("bench", "--out", ""), "The file's name is ''"),
+        (("check", "wide_2m", "--recipe", ""), "no recipe ''"),
+        (("check", "wide_2m", "--augmentation", ""), "'' is not of the form MODULE:NAME"),
+        (("check", "wide_2m", "--accuracy", 0), "The accuracy is 0.0; give it in percent"),
         (("bench", "wide"), "Did you mean 'wide_2m'?"),
         (("bench", "--steps", 0), "at least 1"),
     ],
