@@ -207,10 +207,11 @@ def cost_and_accuracy(
 
 @styled
 def class_accuracy(table: pd.DataFrame, title: str) -> Figure:
-    """Draw each class's accuracy in percent, the best first, and the mean as a line."""
+    """Draw each class's accuracy in percent, the best first, its interval (low, high) where given, and the mean."""
     table = table.sort_values("accuracy", ascending=False)
     axis = one_axis((8, 4.4), title, "correct of all of the class, %")
-    bars = axis.barh(table.index, table.accuracy, color="#2c5fb3")
+    sides = np.array([table.accuracy - table.low, table.high - table.accuracy]) if "low" in table else None
+    bars = axis.barh(table.index, table.accuracy, xerr=sides, capsize=4, ecolor="#d98c21", color="#2c5fb3")
     axis.bar_label(bars, fmt="%.1f", label_type="center", color="white")  # clear of the line of the mean
     axis.axvline(table.accuracy.mean(), **DASHED, label="mean of the classes")
     axis.set_xlim(0, 100)
@@ -220,11 +221,37 @@ def class_accuracy(table: pd.DataFrame, title: str) -> Figure:
 
 @styled
 def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> Figure:
-    """Draw the confusion matrix in percent of each true class; correct ones on the diagonal."""
-    figure, axis = plt.subplots(figsize=(8.4, 7))
-    percent = pd.DataFrame(100 * matrix / matrix.sum(1, keepdims=True), classes, classes)
+    """Draw the mistakes of a confusion matrix in percent of each true class; the diagonal, which is right, is blank."""
+    axis, names = one_axis((8, 6.4), title), [pd.Index(classes, name=name) for name in ("true", "predicted")]
+    percent = pd.DataFrame(100 * matrix / matrix.sum(1, keepdims=True), *names)
     bar = {"label": "% of the true class", "shrink": 0.8}
-    sns.heatmap(percent, annot=True, fmt=".0f", cmap="Blues", vmin=0, vmax=100, square=True, ax=axis, cbar_kws=bar)
-    axis.set(xlabel="predicted", ylabel="true", title=title)
+    sns.heatmap(
+        percent, mask=np.eye(len(matrix)), annot=True, fmt=".0f", cmap="Blues", square=True, ax=axis, cbar_kws=bar
+    )
+    axis.grid(visible=False)
     plt.setp(axis.get_xticklabels(), rotation=45, ha="right")
+    return axis.figure
+
+
+@styled
+def panels(tables: dict[str, pd.DataFrame], title: str, across: str, up: str) -> Figure:
+    """Draw each table's columns over its index, a panel for each table; `across` and `up` name the axes."""
+    figure, axes = plt.subplots(1, len(tables), figsize=(2.3 * len(tables), 4), sharey=True, squeeze=False)
+    for axis, (name, table) in zip(axes.flat, tables.items(), strict=True):
+        lines = axis.plot(table.index, table, linewidth=2, label=list(table))
+        axis.set(title=name, xlabel=across)
+    axes[0, 0].set_ylabel(up)
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines))
+    figure.suptitle(title, x=0.01, ha="left")
     return figure
+
+
+@styled
+def scatter(points: np.ndarray, labels: np.ndarray, classes: Names, title: str) -> Figure:
+    """Draw points (N, 2) in their class's colour, the class's name at the middle of its points."""
+    axis = one_axis((7.6, 5.6), title, "first direction", "second direction")
+    for number, (name, colour) in enumerate(zip(classes, sns.color_palette("tab10"), strict=True)):
+        axis.plot(*points[labels == number].T, ".", color=colour, markersize=4)
+        middle = np.median(points[labels == number], axis=0)
+        axis.text(*middle, name, ha="center", fontsize=11, bbox={"facecolor": "white", "edgecolor": colour})
+    return axis.figure
