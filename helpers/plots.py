@@ -223,10 +223,10 @@ def class_accuracy(table: pd.DataFrame, title: str) -> Figure:
 def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> Figure:
     """Draw the mistakes of a confusion matrix in percent of each true class; the diagonal, which is right, is blank."""
     axis, names = one_axis((8, 6.4), title), [pd.Index(classes, name=name) for name in ("true", "predicted")]
-    percent = pd.DataFrame(100 * matrix / matrix.sum(1, keepdims=True), *names)
+    shares = pd.DataFrame(100 * matrix / matrix.sum(1, keepdims=True), *names)
     bar = {"label": "% of the true class", "shrink": 0.8}
     sns.heatmap(
-        percent, mask=np.eye(len(matrix)), annot=True, fmt=".0f", cmap="Blues", square=True, ax=axis, cbar_kws=bar
+        shares, mask=np.eye(len(matrix)), annot=True, fmt=".0f", cmap="Blues", square=True, ax=axis, cbar_kws=bar
     )
     axis.grid(visible=False)
     plt.setp(axis.get_xticklabels(), rotation=45, ha="right")

@@ -18,7 +18,7 @@ RUNTIME = [Requirement(line) for line in PROJECT["dependencies"]]
 REQUIREMENTS = RUNTIME + [Requirement(line) for line in PROJECT["optional-dependencies"]["test"]]
 CONSTRAINTS = (ROOT / "constraints.txt").read_text().splitlines()
 
-IMPORT_NAMES = {"opencv-python-headless": "cv2", "pyyaml": "yaml", "jupyter-client": "jupyter_client"}
+IMPORT_NAMES = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml", "jupyter-client": "jupyter_client"}
 NOT_IMPORTED = {"jupyter", "nbval"}  # programs
 CONDA_NAMES = {"torch": "pytorch", "jupyter-client": "jupyter_client"}
 
