@@ -248,10 +248,9 @@ def panels(tables: dict[str, pd.DataFrame], title: str, across: str, up: str) ->
 
 @styled
 def scatter(points: np.ndarray, labels: np.ndarray, classes: Names, title: str) -> Figure:
-    """Draw points (N, 2) in their class's colour, the class's name at the middle of its points."""
-    axis = one_axis((7.6, 5.6), title, "first direction", "second direction")
+    """Draw points (N, 2), those of a class in one colour."""
+    axis = one_axis((8, 4.8), title, "first direction", "second direction")
     for number, (name, colour) in enumerate(zip(classes, sns.color_palette("tab10"), strict=True)):
-        axis.plot(*points[labels == number].T, ".", color=colour, markersize=4)
-        middle = np.median(points[labels == number], axis=0)
-        axis.text(*middle, name, ha="center", fontsize=11, bbox={"facecolor": "white", "edgecolor": colour})
+        axis.plot(*points[labels == number].T, ".", color=colour, label=name)
+    axis.figure.legend(loc="outside right center", markerscale=2)
     return axis.figure
