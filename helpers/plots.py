@@ -250,7 +250,7 @@ def panels(tables: dict[str, pd.DataFrame], title: str, across: str, up: str) ->
 def scatter(points: np.ndarray, labels: np.ndarray, classes: Names, title: str) -> Figure:
     """Draw points (N, 2), those of a class in one colour."""
     axis = one_axis((8, 4.8), title, "first direction", "second direction")
-    for number, (name, colour) in enumerate(zip(classes, sns.color_palette("tab10"), strict=True)):
+    for number, (name, colour) in enumerate(zip(classes, sns.color_palette("tab10", len(classes)), strict=True)):
         axis.plot(*points[labels == number].T, ".", color=colour, label=name)
     axis.figure.legend(loc="outside right center", markerscale=2)
     return axis.figure
