@@ -236,10 +236,11 @@ def name_points(axis: Axes, across: pd.Series, up: pd.Series, names: pd.Index) -
 
 @styled
 def class_accuracy(table: pd.DataFrame, title: str) -> Figure:
-    """Draw each class's accuracy in percent, the best first, and the mean as a line."""
+    """Draw each class's accuracy in percent, the best first, its interval (low, high) where given, and the mean."""
     table = table.sort_values("accuracy", ascending=False)
     axis = one_axis((8, 4.4), title, "correct of all of the class, %")
-    bars = axis.barh(table.index, table.accuracy, color="#2c5fb3")
+    sides = np.array([table.accuracy - table.low, table.high - table.accuracy]) if "low" in table else None
+    bars = axis.barh(table.index, table.accuracy, xerr=sides, capsize=4, ecolor="#d98c21", color="#2c5fb3")
     axis.bar_label(bars, fmt="%.1f", label_type="center", color="white")  # clear of the line of the mean
     axis.axvline(table.accuracy.mean(), **DASHED, label="mean of the classes")
     axis.set_xlim(0, 100)
@@ -249,11 +250,23 @@ def class_accuracy(table: pd.DataFrame, title: str) -> Figure:
 
 @styled
 def confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> Figure:
-    """Draw the confusion matrix in percent of each true class; correct ones on the diagonal."""
-    figure, axis = plt.subplots(figsize=(8.4, 7))
-    percent = pd.DataFrame(100 * matrix / matrix.sum(1, keepdims=True), classes, classes)
+    """Draw the mistakes of a confusion matrix in percent of each true class; the diagonal, which is right, is blank."""
+    axis, names = one_axis((8, 6.4), title), [pd.Index(classes, name=name) for name in ("true", "predicted")]
+    shares = pd.DataFrame(100 * matrix / matrix.sum(1, keepdims=True), *names)
     bar = {"label": "% of the true class", "shrink": 0.8}
-    sns.heatmap(percent, annot=True, fmt=".0f", cmap="Blues", vmin=0, vmax=100, square=True, ax=axis, cbar_kws=bar)
-    axis.set(xlabel="predicted", ylabel="true", title=title)
+    sns.heatmap(
+        shares, mask=np.eye(len(matrix)), annot=True, fmt=".0f", cmap="Blues", square=True, ax=axis, cbar_kws=bar
+    )
+    axis.grid(visible=False)
     plt.setp(axis.get_xticklabels(), rotation=45, ha="right")
-    return figure
+    return axis.figure
+
+
+@styled
+def scatter(points: np.ndarray, labels: np.ndarray, classes: Names, title: str) -> Figure:
+    """Draw points (N, 2), those of a class in one colour."""
+    axis = one_axis((8, 4.8), title, "first direction", "second direction")
+    for number, (name, colour) in enumerate(zip(classes, sns.color_palette("tab10", len(classes)), strict=True)):
+        axis.plot(*points[labels == number].T, ".", color=colour, label=name)
+    axis.figure.legend(loc="outside right center", markerscale=2)
+    return axis.figure

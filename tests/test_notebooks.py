@@ -122,7 +122,7 @@ def test_it_is_small_and_has_few_figures_all_png(stem, code_cells):
     assert (NOTEBOOKS / f"{stem}.ipynb").stat().st_size < 800_000
     kinds = [kind for cell in code_cells for output in cell.outputs for kind in output.get("data", {})]
     images = [kind for kind in kinds if kind.startswith("image/")]
-    assert len(images) <= 10
+    assert len(images) <= 12
     assert set(images) <= {"image/png"}
 
 

@@ -87,7 +87,8 @@ def test_what_is_imported_is_required_and_what_is_required_is_imported():
     sources = [path.read_text() for path in (ROOT / "helpers").rglob("*.py")] + list(notebook_sources())
     found = {name for source in sources for name in imported(source)} - set(sys.stdlib_module_names)
     required = {IMPORT_NAMES.get(r.name, r.name) for r in RUNTIME if r.name not in NOT_IMPORTED}
-    extra = {Requirement(line).name for line in PROJECT["optional-dependencies"]["cluster"]}  # asked for when wanted
+    wanted = [line for name in ("cluster", "explain") for line in PROJECT["optional-dependencies"][name]]
+    extra = {Requirement(line).name for line in wanted}  # each is asked for where it is used
     assert extra < found
     assert found - extra - {"helpers", "IPython"} == required  # IPython is the notebooks' own Python
 

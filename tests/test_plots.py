@@ -11,6 +11,7 @@ from helpers import plots
 TRAINING = {"train_loss": [2.0, 1.0], "train_accuracy": [20.0, 60.0], "lr": [0.1, 0.0]}
 HOLD_OUT = {"val_loss": [2.1, 1.2], "val_accuracy": [25.0, 55.0]}
 TABLE = pd.DataFrame({**TRAINING, **HOLD_OUT}, index=pd.Index([1, 2], name="epoch"))
+RATES = pd.DataFrame({"accuracy": [80.0, 90.0], "low": [70.0, 85.0], "high": [85.0, 92.0]}, index=["a", "b"])
 IMAGES = np.zeros((5, 32, 32, 3), np.uint8)
 WINDOWS = {"one": 3, "two": 40, "three": 71}
 FIGURES = {
@@ -36,8 +37,9 @@ FIGURES = {
     "cost_and_accuracy": lambda t: plots.cost_and_accuracy(
         pd.DataFrame({"time": [1.0, 1.5], "accuracy": [50, 60], "std": [1, 2]}, index=["a", "b"]), t
     ),
-    "class_accuracy": lambda t: plots.class_accuracy(pd.DataFrame({"accuracy": [80.0, 90.0]}, index=["a", "b"]), t),
+    "class_accuracy": lambda t: plots.class_accuracy(RATES, t),
     "confusion": lambda t: plots.confusion(np.array([[3, 1], [0, 4]]), ["a", "b"], t),
+    "scatter": lambda t: plots.scatter(np.eye(2), np.array([0, 1]), ["a", "b"], t),
 }
 
 
@@ -79,6 +81,19 @@ def test_differences_are_drawn_with_their_intervals():
     line, (left, right), (bars,) = FIGURES["differences"]("t").axes[0].containers[0]
     assert list(line.get_xdata()) == [1.0, -2.0]
     assert left.get_xdata().tolist() == [0.5, -3.0] and right.get_xdata().tolist()[0] == 1.5
+
+
+def test_class_accuracy_has_its_intervals_or_does_without():
+    (bars,) = [drawn for drawn in FIGURES["class_accuracy"]("t").axes[0].containers if hasattr(drawn, "lines")]
+    ends = [segment[:, 0].tolist() for segment in bars.lines[2][0].get_segments()]
+    assert ends == [[85.0, 92.0], [70.0, 85.0]]  # the best first
+    assert not [c for c in plots.class_accuracy(RATES[["accuracy"]], "t").axes[0].containers if hasattr(c, "lines")]
+
+
+def test_the_confusion_figure_shows_the_mistakes_alone():
+    axis = FIGURES["confusion"]("t").axes[0]
+    assert [text.get_text() for text in axis.texts] == ["25", "0"]
+    assert axis.get_xlabel() == "predicted" and axis.get_ylabel() == "true"
 
 
 def test_training_curves_show_the_gap():

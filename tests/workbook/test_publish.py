@@ -2,24 +2,39 @@ import errno
 import json
 import os
 import shutil
+from base64 import b64decode, b64encode
 from dataclasses import replace
+from io import BytesIO
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_output
+from PIL import Image
 from safetensors import safe_open
 
 from helpers.errors import BadInput
 from helpers.evaluation import predict
 from helpers.models import build, load_trained
 from helpers.models.weights import WEIGHTS, load_weights, save_weights
+from helpers.plots import curves
 from helpers.recipes import RECIPES
 from helpers.results import result, write_result
 from helpers.training import fit
 from helpers.workbook import publish
 from toy import code, make_workbook, write_notebook
 
-FIGURE = new_output("display_data", {"image/png": "aGk=", "text/plain": "<Figure size 640x480 with 1 Axes>"})
+
+def png(pixels):
+    """Return the pixels as a PNG in base64, as notebooks hold it."""
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return b64encode(file.getvalue()).decode()
+
+
+PHOTOGRAPH = png(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+FIGURE = new_output("display_data", {"image/png": PHOTOGRAPH, "text/plain": "<Figure size 640x480 with 1 Axes>"})
 RECORD = {
     "network": "dilated_193k",
     "parameters": 193535,
@@ -92,6 +107,16 @@ def test_render_brings_outputs_figures_and_results_and_no_trace_of_the_run(toy):
     assert after.metadata.kernelspec.name == "python3"
     assert (toy / "images/curve.png").read_bytes() == b"png"
     assert "80.10 %" in (toy / "README.md").read_text()
+
+
+def test_a_drawing_is_stored_in_256_colours_and_a_photograph_as_it_is():
+    file = BytesIO()
+    curves({"a": pd.Series([1, 3, 2]), "b": pd.Series([2, 2, 5])}, "A drawing", "step", "rate").savefig(file)
+    drawn = np.asarray(Image.open(file).convert("RGB")).astype(int)
+    stored = publish.smaller_png(b64encode(file.getvalue()).decode())
+    assert abs(np.asarray(Image.open(BytesIO(b64decode(stored))).convert("RGB")) - drawn).max() <= publish.UNSEEN
+    assert len(b64decode(stored)) < 0.5 * len(file.getvalue())
+    assert publish.smaller_png(PHOTOGRAPH) == PHOTOGRAPH
 
 
 @pytest.mark.parametrize(
