@@ -51,12 +51,18 @@ def as_percent(accuracy: object) -> float:
 
 
 def convolutions(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the 2-D convolutions that feed the output: what else ran was thrown away."""
+    """Return the rows of the 2-D convolutions that feed the output: what else ran was thrown away.
+
+    Where the table's attrs have `taps`, by row which taps of a kernel matter (see `evidence`), kernels are of these.
+    """
     needed = set(table.attrs["output_rows"])
     for row in reversed(table.index):
         if row in needed:
             needed.update(table.inputs[row])
-    return table[(table.kind == "Conv2d") & table.index.isin(needed)]
+    found, taps = table[(table.kind == "Conv2d") & table.index.isin(needed)], table.attrs.get("taps", {})
+    kernels = [(taps[n].any(1).sum(), taps[n].any(0).sum()) if n in taps else found.kernel[n] for n in found.index]
+    found = found.assign(kernel=pd.Series(kernels, found.index, object))
+    return found[found.kernel.map(np.max) > 0]
 
 
 def count_dilated(table: pd.DataFrame) -> int:
@@ -87,15 +93,20 @@ def _last_convolutions(table: pd.DataFrame) -> dict[int, set[int]]:
 def walk_to_pooling(table: pd.DataFrame) -> tuple[int, set[str], set[str]]:
     """Return how many connected layers lie in a row between pooling and output, which, and where no pooling is met.
 
-    1x1 convolutions of a single position are fully connected, too.
+    1x1 convolutions of a single position are fully connected, too. A map of a single position cannot be pooled, and
+    one whose positions have weights of their own is pooled in name only.
     """
-    walks = {-1: (0, set(), {"the image"})}
+    walks, weighed = {-1: (0, set(), {"the image"})}, {-1: set()}
     for row in table.itertuples():
         depth, layers, ends = _longest(walks, row.inputs)
+        weighed[row.Index] = set().union(*(weighed[i] for i in row.inputs)) if row.kernel == 1 else set()
+        if row.kind == "weights by position":
+            weighed[row.Index] = {row.layer}
         single = row.kernel == 1 and row.output[1:] == (1, 1)
-        pooling = row.kind == "global pool" and (ends or not single)  # single once convolutions have shrunk the map
+        pooling = row.kind == "global pool" and not single
         if pooling or not single:
-            depth, layers, ends = 0, set(), set() if pooling else {row.layer}
+            before = set().union(*(weighed[i] for i in row.inputs))
+            depth, layers, ends = 0, set(), before if pooling else {row.layer}
         elif row.kind in ("Linear", "Conv2d"):
             depth, layers = depth + 1, layers | {row.layer}
         walks[row.Index] = depth, layers, ends
