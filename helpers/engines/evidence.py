@@ -18,7 +18,7 @@ from helpers.engines.oracle import Locator, Summing, unit_gradient
 from helpers.engines.tracing import black_images, tensors_in
 from helpers.errors import BadInput
 
-TRIALS, MATTERS, SEEN, SEEN_AT_32 = 3, 1e-5, 1e-6, 1e-12  # fresh weights tried; shares of the largest effect
+TRIALS, MATTERS, SEEN, EVEN = 3, 1e-5, 1e-6, 1e-12  # fresh weights tried; shares of the largest effect
 LEVELS = 1e-100, 1.0, 300.0  # of images: near zero all activations have a slope, unless the network centres its input
 
 
@@ -102,8 +102,11 @@ def elements(tensor: Tensor) -> np.ndarray:
 
 
 @contextmanager
-def fresh(reading: Reading, value: Callable[[Tensor, str], Tensor]) -> Iterator[None]:
-    """Give what is trained new numbers, norms the statistics that they begin with, and the rest its own, in double."""
+def fresh(reading: Reading, value: Callable[[Tensor, str], Tensor], alive: dict | None = None) -> Iterator[None]:
+    """Give what is trained new numbers, norms the statistics that they begin with, and the rest its own, in double.
+
+    `alive` has by a tensor's id which taps it keeps.
+    """
     entries = [entry for entries in reading.outside.values() for entry in entries]
     saved = [(tensor, tensor.data, tensor.requires_grad) for tensor, *_ in entries if tensor.is_floating_point()]
     standard = torch.get_default_dtype()
@@ -113,7 +116,8 @@ def fresh(reading: Reading, value: Callable[[Tensor, str], Tensor]) -> Iterator[
         for tensor, name, _, trained in entries:
             if tensor.is_floating_point():
                 data = tensor.data.double()
-                tensor.data = value(data, name) if trained else start.get(name, torch.clone)(data)
+                data = value(data, name) if trained else start.get(name, torch.clone)(data)
+                tensor.data = data * alive[id(tensor)] if alive and id(tensor) in alive else data
                 if tensor.is_leaf and tensor.ndim > 2:
                     tensor.requires_grad_()  # frozen weights matter, too
         yield
@@ -146,9 +150,9 @@ def positive(data: Tensor, name: str, corner: int | None = None) -> Tensor:
 
 
 @torch.enable_grad()
-def effects(model: nn.Module, reading: Reading) -> tuple[dict[int, np.ndarray], set[int]]:
-    """Return by row which taps of a convolution change the logits, and which of the summarised maps do, by number."""
-    taps, heeded = {}, set()
+def effects(model: nn.Module, reading: Reading) -> tuple[dict[int, np.ndarray], dict[int, Tensor], set[int]]:
+    """Return which taps of a convolution change the logits, by row and by id, and the numbers of the maps that do."""
+    taps, alive, heeded = {}, {}, set()
     for trial in range(TRIALS):
         torch.manual_seed(trial)
         with fresh(reading, signed), suppress(BadInput):
@@ -157,29 +161,31 @@ def effects(model: nn.Module, reading: Reading) -> tuple[dict[int, np.ndarray], 
             used = [*trace.weights.values(), *(trace.made[maker] for maker in trace.last)]
             asked = [tensor for tensor in used if tensor.requires_grad]  # another is fixed by the code
             total = (trace.output * torch.randn_like(trace.output)).sum() + 0 * trace.leaf.sum()
-            found = dict(zip(map(id, asked), torch.autograd.grad(total, asked, allow_unused=True), strict=True))
-            grads = [found.get(id(tensor)) for tensor in used]
+            grads = dict(zip(map(id, asked), torch.autograd.grad(total, asked, allow_unused=True), strict=True))
+            grads = [grads.get(id(tensor)) for tensor in used]
             shares = [t.abs() * (0 if g is None else g.abs()) for g, t in zip(grads, used, strict=True)]
             shares = [share.detach().cpu() for share in shares]
             most = max((share.sum() for share in shares[: len(trace.weights)]), default=0)
-            for row, share in zip(trace.weights, shares, strict=False):
+            for (row, weight), share in zip(trace.weights.items(), shares, strict=False):
                 if share.ndim == 4:
-                    taps[row] = taps.get(row, False) | (share.sum((0, 1)) > MATTERS * most).numpy()
+                    found = share.sum((0, 1)) > MATTERS * most
+                    taps[row] = taps.get(row, False) | found.numpy()
+                    alive[id(weight)] = alive.get(id(weight), False) | found.to(weight.device)
             heeded |= {n for n, share in enumerate(shares[len(trace.weights) :]) if share.sum() > MATTERS * most}
     if not heeded:
         raise BadInput(
             "No change of the network's weights changes its logits; build it without no_grad, detach and item(), and with "
             "one precision."
         )
-    return taps, heeded
+    return taps, {key: mask for key, mask in alive.items() if not mask.all()}, heeded
 
 
 @torch.enable_grad()
-def seen(model: nn.Module, reading: Reading, heeded: set[int]) -> int:
+def seen(model: nn.Module, reading: Reading, alive: dict[int, Tensor], heeded: set[int]) -> int:
     """Return the receptive field that gradients confirm, of the summarised maps that matter the widest.
 
     Each is tried on an image that is large enough, where the corners of kernels are heavy, so that the outermost pixels
-    count as much as the central ones, and on one of the network's own size. Of height and width it is the smaller.
+    count as much as the central ones; where it takes none, on one of its own size. Of height and width the smaller.
     """
     with fresh(reading, positive), Summing():
         trace = Reading(reading.leaf.detach().double())
@@ -189,24 +195,21 @@ def seen(model: nn.Module, reading: Reading, heeded: set[int]) -> int:
         m = trace.maps[trace.made[maker]]
         if number in heeded and m.rf.min() > widest:
             side = m.rf + trace.image.shape[-1] + 2 * m.jump
-            ends = [_reached(model, reading, maker, side // m.jump * m.jump, corner, SEEN) for corner in (0, -1)]
-            small = np.array(trace.image.shape[-2:])
-            here, unit = _reached(model, reading, maker, small, None, SEEN_AT_32), m.size // 2 * m.jump
-            here = np.array([[0, 0], [-1, -1]]) if here is None else here
-            cut = np.minimum(m.last + unit, small - 1) - np.maximum(m.first + unit, 0)
-            fields = [m.rf] if any(end is None for end in ends) else [m.rf, ends[1][1] - ends[0][0] + 1]
-            whole = (here[1] - here[0] > cut - m.jump).all()  # strides may leave pixels at the border out
-            fields += [] if whole else [here[1] - here[0] + 1]
-            widest = max(widest, int(np.min(fields)))
+            ends = [_reached(model, reading, maker, side // m.jump * m.jump, corner, alive) for corner in (0, -1)]
+            if any(end is None for end in ends):
+                own = _reached(model, reading, maker, np.array(trace.image.shape[-2:]), None, alive)
+                ends = [own, own] if own is not None else [np.zeros((2, 2)), -np.ones((2, 2))]
+            widest = max(widest, int(min(m.rf.min(), *(ends[1][1] - ends[0][0] + 1))))
     return widest
 
 
-def _reached(model: nn.Module, reading: Reading, maker: tuple, side: np.ndarray, corner: int | None, share: float):
+def _reached(model: nn.Module, reading: Reading, maker: tuple, side: np.ndarray, corner: int | None, alive: dict):
     """Return the first and the last pixel, (row, column) each, that the central unit heeds, or None if there is none."""
+    share = EVEN if corner is None else SEEN
     for level in LEVELS:
         torch.manual_seed(0)
         images = level * (torch.rand(1, reading.image.shape[1], *side.tolist(), dtype=torch.double) + 0.5)
-        with fresh(reading, partial(positive, corner=corner)), suppress(BadInput), Summing():
+        with fresh(reading, partial(positive, corner=corner), alive), suppress(BadInput), Summing():
             gradient, _ = unit_gradient(model, images.to(reading.image.device), maker)
             reached = np.argwhere(gradient > share * gradient.max())
             return np.array([reached.min(axis=0), reached.max(axis=0)])
@@ -230,6 +233,6 @@ def examine(model: nn.Module) -> Evidence:
         reading = Reading(black_images(model, (3, 32, 32)))
         with torch.enable_grad():
             reading.run(model)
-        taps, heeded = effects(model, reading)
+        taps, alive, heeded = effects(model, reading)
         count, places = numbers(reading, model)
-        return Evidence(count, places, seen(model, reading, heeded), taps, reading.disguised)
+        return Evidence(count, places, seen(model, reading, alive, heeded), taps, reading.disguised)
