@@ -4,7 +4,7 @@ import pandas as pd
 from torch import nn
 
 from helpers.data import CIFAR10_MEAN
-from helpers.engines import judging
+from helpers.engines import drawn, judging
 from helpers.engines.evidence import Evidence, examine
 from helpers.receptive_field import layer_table, total
 from helpers.recipes import Recipe
@@ -92,11 +92,15 @@ def _augmentation(recipe: Recipe | object) -> list[tuple]:
 
         recipe = augmentation(recipe.augmentation, recipe.mean, recipe.std)
     found = judging.probabilities(recipe)
-    flips = [p for transform, p in found if judging.is_a(transform, "HorizontalFlip")]
-    moves = [p for transform, p in found if judging.shifts_scales_rotates(transform)]
+    flips = [p for part, p in found if judging.is_a(part, "HorizontalFlip") and drawn.mirrors(part)]
+    moves = [p for part, p in found if judging.shifts_scales_rotates(part) and drawn.moves(part)]
     hole = judging.best_hole(found, CIFAR10_MEAN, HOLE)
-    rules = [_probability("horizontal flip", flips), _probability("shift, scale, rotate", moves)]
-    rules.append(_probability("coarse dropout", [hole[1]] if hole else []))
+    right = hole and not hole[0]
+    share, size = drawn.holes(recipe, len(found) - len(hole[2]) - 1) if right else (1, 1)
+    rules = [_probability("horizontal flip", flips, drawn.mirrored(recipe)), _probability("shift, scale, rotate", moves)]
+    rules.append(_probability("coarse dropout", [hole[1]] if hole else [], share))
+    if 0 < size < HOLE**2 / 32**2 / 2:
+        hole[0].append(f"{size:.0%} of the image at the end")
     return [*rules, _hole(*hole)] if hole else rules
 
 
@@ -107,6 +111,8 @@ def _hole(problems: list[str], p: float, later: list) -> tuple:
     return _rule("hole of coarse dropout", f"1 of {HOLE}x{HOLE}, the data set's mean", actual, not problems, note)
 
 
-def _probability(transform: str, found: list[float]) -> tuple:
+def _probability(transform: str, found: list[float], share: float = 1) -> tuple:
+    seen = share >= drawn.LEAST_SHARE
     actual = f"p = {max(found):g}" if found else "absent"
-    return _rule(transform, f"p >= {LEAST_PROBABILITY}", actual, max(found, default=0) >= LEAST_PROBABILITY)
+    actual += "" if seen or not found else f", seen in {share:.1%} of {drawn.IMAGES} images"
+    return _rule(transform, f"p >= {LEAST_PROBABILITY}", actual, max(found, default=0) >= LEAST_PROBABILITY and seen)

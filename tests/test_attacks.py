@@ -1,12 +1,14 @@
 """Ways round the checker that were tried once: each is told, and none is a pass."""
 
+import albumentations as A
+import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-import pytest
-
 from helpers.assignment import check
+from helpers.augment import coarse_dropout, flip, shift_scale_rotate
 from helpers.errors import BadInput
 from helpers.receptive_field import total
 
@@ -503,3 +505,64 @@ def test_slices_of_channels_are_followed():
 def test_circular_padding_is_refused_by_its_name():
     with pytest.raises(BadInput, match="padding_mode=circular"):
         check(nn.Sequential(nn.Conv2d(3, 10, 3, padding=1, padding_mode="circular"), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+
+
+# --- augmentation in name only ---
+
+
+def named(name, parent, *args, **fields):
+    """A transform of another kind, or with other deeds, under a required name."""
+    made = type(name, (parent,), {})(*args)
+    for field, value in fields.items():
+        setattr(made, field, value)
+    return made
+
+
+class Never(A.CoarseDropout):
+    def should_apply(self, *args, **kwargs):
+        return False
+
+
+class Still(A.Affine):
+    def __call__(self, *args, image=None, **kwargs):
+        return {"image": image}
+
+
+TINY = {"scale": (1, 1 + 1e-9), "translate_percent": 1e-9, "rotate": 1e-9}
+SPECIALS = {
+    "a vertical flip called horizontal": ([named("HorizontalFlip", A.VerticalFlip)], "horizontal flip"),
+    "nothing called a flip": ([named("HorizontalFlip", A.NoOp, 1.0)], "horizontal flip"),
+    "two flips at p = 1": ([flip(1.0), flip(1.0)], "horizontal flip"),
+    "a flip and its undoing": ([flip(1.0), A.Transpose(p=1), A.VerticalFlip(p=1), A.Transpose(p=1)], "horizontal flip"),
+    "limits of 1e-9": ([A.Affine(**TINY, p=1)], "shift, scale, rotate"),
+    "one limit of 1e-9": ([A.Affine(**TINY | {"scale": (0.8, 1.2), "rotate": 15}, p=1)], "shift, scale, rotate"),
+    "rotations of 1e-9": (
+        [A.Affine(**TINY | {"scale": (0.8, 1.2), "translate_px": 3, "translate_percent": None}, p=1)],
+        "shift, scale, rotate"),
+    "an Affine that stays": ([Still(scale=(0.9, 1.1), translate_px=3, rotate=15, p=1)], "shift, scale, rotate"),
+    "a blur called a hole": ([named("CoarseDropout", A.Blur, 3, 1.0, fill=0)], "coarse dropout"),
+    "a hole that is never cut": (
+        [Never((1, 1), (16, 16), (16, 16), fill=(125.3, 123.0, 113.9), p=1)], "coarse dropout"),
+    "a hole that a resize takes away": (
+        [A.Resize(512, 512), coarse_dropout(p=1), A.Resize(32, 32)], "coarse dropout"),
+    "a hole that a crop takes away": ([A.Resize(64, 64), coarse_dropout(p=1), A.Resize(32, 32)], "hole of coarse dropout"),
+    "a hole under another picture": ([coarse_dropout(p=1), A.PixelDropout(1.0, drop_value=0, p=1)], "coarse dropout"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPECIALS)
+def test_augmentation_is_judged_by_what_it_does(name):
+    parts, constraint = SPECIALS[name]
+    real = {"horizontal flip": flip(), "shift, scale, rotate": shift_scale_rotate(), "coarse dropout": coarse_dropout()}
+    real.pop(constraint.removeprefix("hole of "))
+    table = check(Base(), A.Compose([*real.values(), *parts]))
+    failing = set(table.constraint[~table.passed])
+    assert failing & {constraint, f"hole of {constraint}"}
+
+
+def test_a_pipeline_draws_on_as_if_it_had_not_been_judged():
+    compose = A.Compose([flip(), shift_scale_rotate(), coarse_dropout()], seed=3)
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    other = A.Compose([flip(), shift_scale_rotate(), coarse_dropout()], seed=3)
+    assert check(Base(), compose).passed.all()
+    assert all(np.array_equal(compose(image=image)["image"], other(image=image)["image"]) for _ in range(3))
