@@ -1,16 +1,21 @@
 """Ways round the checker that were tried once: each is told, and none is a pass."""
 
+import re
+
 import albumentations as A
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from click.testing import CliRunner
 from torch import nn
 
 from helpers.assignment import check
 from helpers.augment import coarse_dropout, flip, shift_scale_rotate
 from helpers.errors import BadInput
 from helpers.receptive_field import total
+from helpers.workbook import guarded
+from helpers.workbook.__main__ import main
 
 C = 8  # channels of all maps
 
@@ -566,3 +571,47 @@ def test_a_pipeline_draws_on_as_if_it_had_not_been_judged():
     other = A.Compose([flip(), shift_scale_rotate(), coarse_dropout()], seed=3)
     assert check(Base(), compose).passed.all()
     assert all(np.array_equal(compose(image=image)["image"], other(image=image)["image"]) for _ in range(3))
+
+
+# --- success without a table ---
+
+NET = """
+import os, sys, torch
+from torch import nn
+
+class Stop(BaseException):
+    pass
+
+class Net(nn.Module):
+    def __init__(self):
+        {init}
+        self.head = nn.Linear(3, 10)
+
+    def forward(self, x):
+        {forward}
+        return self.head(x.mean((2, 3)))
+"""
+WAYS_OUT = {
+    "sys.exit(0) in forward": ("super().__init__()", "sys.exit(0)", "SystemExit: 0"),
+    "os._exit(0) in forward": ("super().__init__()", "os._exit(0)", r"ends its process \(status 0\)"),
+    "os._exit(0) while it is made": ("os._exit(0)", "", r"ends its process \(status 0\)"),
+    "an exception of its own": ("super().__init__()", "raise Stop('no more')", "Stop: no more"),
+    "no super().__init__()": ("self.__dict__['head'] = None; return", "", r"without super\(\).__init__\(\)"),
+    "more memory than there is": ("super().__init__()", "torch.ones(2**36)", "memory"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_OUT)
+def test_a_missing_table_is_a_failure_with_a_reason(way, tmp_path):
+    init, forward, words = WAYS_OUT[way]
+    (tmp_path / "net.py").write_text(NET.format(init=init, forward=forward))
+    result = CliRunner().invoke(main, ["check", f"{tmp_path}/net.py:Net"])
+    assert result.exit_code == 2 and result.stdout == ""
+    assert result.stderr.count("\n") == 1 and re.search(words, result.stderr), result.stderr
+
+
+def test_an_endless_loop_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(guarded, "SECONDS", 1)
+    (tmp_path / "net.py").write_text("while True:\n    pass\n")
+    result = CliRunner().invoke(main, ["check", f"{tmp_path}/net.py:Net"])
+    assert result.exit_code == 2 and "endless loop" in result.stderr
