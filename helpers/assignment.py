@@ -92,12 +92,15 @@ def _augmentation(recipe: Recipe | object) -> list[tuple]:
 
         recipe = augmentation(recipe.augmentation, recipe.mean, recipe.std)
     found = judging.probabilities(recipe)
-    flips = [p for part, p in found if judging.is_a(part, "HorizontalFlip") and drawn.mirrors(part)]
+    flips = [p for part, p in found if judging.is_a(part, "HorizontalFlip")]
     moves = [p for part, p in found if judging.shifts_scales_rotates(part) and drawn.moves(part)]
     hole = judging.best_hole(found, CIFAR10_MEAN, HOLE)
     right = hole and not hole[0]
     share, size = drawn.holes(recipe, len(found) - len(hole[2]) - 1) if right else (1, 1)
-    rules = [_probability("horizontal flip", flips, drawn.mirrored(recipe)), _probability("shift, scale, rotate", moves)]
+    rules = [
+        _probability("horizontal flip", flips, drawn.mirrored(recipe)),
+        _probability("shift, scale, rotate", moves),
+    ]
     rules.append(_probability("coarse dropout", [hole[1]] if hole else [], share))
     if 0 < size < HOLE**2 / 32**2 / 2:
         hole[0].append(f"{size:.0%} of the image at the end")

@@ -26,7 +26,9 @@ class Base(nn.Module):
     def __init__(self):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, C, 3, 2, 1), nn.BatchNorm2d(C), nn.ReLU())
-        self.wide = nn.Sequential(nn.Conv2d(C, C, 3, padding=4, dilation=4), nn.ReLU(), nn.Conv2d(C, C, 3, padding=2, dilation=2))
+        self.wide = nn.Sequential(
+            nn.Conv2d(C, C, 3, padding=4, dilation=4), nn.ReLU(), nn.Conv2d(C, C, 3, padding=2, dilation=2)
+        )
         self.pair = nn.Sequential(nn.Conv2d(C, C, 3, 2, 1, groups=C), nn.Conv2d(C, C, 1), nn.ReLU())
         self.last = nn.Conv2d(C, C, 5, padding=2)
         self.head = nn.Linear(C, 10)
@@ -165,7 +167,11 @@ def test_the_remark_names_the_layer_that_reads_them():
     model = Base()
     model.wide.append(Block())
     found = row(model)
-    assert "'wide.3'" in found.remark and found.passed and found.actual == sum(p.numel() for p in Base().parameters()) + C * C * 9
+    assert (
+        "'wide.3'" in found.remark
+        and found.passed
+        and found.actual == sum(p.numel() for p in Base().parameters()) + C * C * 9
+    )
 
 
 def test_a_number_in_the_code_and_the_statistics_of_norms_are_no_parameters():
@@ -362,7 +368,9 @@ MAX_POOLING = {
     "weighted by exp": lambda x: F.avg_pool2d(x * torch.exp(9 * x), 2) / F.avg_pool2d(torch.exp(9 * x), 2),
     "amax of a stack": lambda x: torch.stack(quarters(x)).amax(0),
     "amax over channels": lambda x: torch.cat(quarters(x), 1).view(len(x), 4, C, 8, 8).amax(1),
-    "softmax over channels": lambda x: (torch.cat(quarters(x), 1).view(len(x), 4, C, 8, 8).softmax(1) ** 9).sum(1) + x[..., ::2, ::2],
+    "softmax over channels": lambda x: (
+        (torch.cat(quarters(x), 1).view(len(x), 4, C, 8, 8).softmax(1) ** 9).sum(1) + x[..., ::2, ::2]
+    ),
     "amax of a view": lambda x: x.reshape(len(x), C, 8, 2, 8, 2).amax((3, 5)),
     "amax of unfold": lambda x: x.unfold(2, 2, 2).unfold(3, 2, 2).amax((-1, -2)),
     "max_pool1d": lambda x: F.max_pool1d(x.flatten(2), 2).view(len(x), C, 8, 16),
@@ -509,7 +517,11 @@ def test_slices_of_channels_are_followed():
 
 def test_circular_padding_is_refused_by_its_name():
     with pytest.raises(BadInput, match="padding_mode=circular"):
-        check(nn.Sequential(nn.Conv2d(3, 10, 3, padding=1, padding_mode="circular"), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+        check(
+            nn.Sequential(
+                nn.Conv2d(3, 10, 3, padding=1, padding_mode="circular"), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+            )
+        )
 
 
 # --- augmentation in name only ---
@@ -550,7 +562,8 @@ SPECIALS = {
         [Never((1, 1), (16, 16), (16, 16), fill=(125.3, 123.0, 113.9), p=1)], "coarse dropout"),
     "a hole that a resize takes away": (
         [A.Resize(512, 512), coarse_dropout(p=1), A.Resize(32, 32)], "coarse dropout"),
-    "a hole that a crop takes away": ([A.Resize(64, 64), coarse_dropout(p=1), A.Resize(32, 32)], "hole of coarse dropout"),
+    "a hole that a resize makes small": (
+        [A.Resize(64, 64), coarse_dropout(p=1), A.Resize(32, 32)], "hole of coarse dropout"),
     "a hole under another picture": ([coarse_dropout(p=1), A.PixelDropout(1.0, drop_value=0, p=1)], "coarse dropout"),
 }  # fmt: skip
 
@@ -597,7 +610,7 @@ WAYS_OUT = {
     "os._exit(0) while it is made": ("os._exit(0)", "", r"ends its process \(status 0\)"),
     "an exception of its own": ("super().__init__()", "raise Stop('no more')", "Stop: no more"),
     "no super().__init__()": ("self.__dict__['head'] = None; return", "", r"without super\(\).__init__\(\)"),
-    "more memory than there is": ("super().__init__()", "torch.ones(2**36)", "memory"),
+    "more memory than there is": ("super().__init__()", "torch.empty(2**32)", "alloc"),
 }
 
 

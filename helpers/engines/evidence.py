@@ -4,235 +4,190 @@ Layers are tried with fresh weights, in double precision: a network may keep its
 them, so the ones it has are exchanged for the time of a trial and put back.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from helpers.engines.oracle import Locator, Summing, unit_gradient
 from helpers.engines.tracing import black_images, tensors_in
 from helpers.errors import BadInput
 
-TRIALS, MATTERS, SEEN, EVEN = 3, 1e-5, 1e-6, 1e-12  # fresh weights tried; shares of the largest effect
+TRIALS, MATTERS, SEEN, SEEN_EVENLY = 3, 1e-5, 1e-6, 1e-12  # fresh weights tried; shares of the largest effect
 LEVELS = 1e-100, 1.0, 300.0  # of images: near zero all activations have a slope, unless the network centres its input
 
 
+class Evidence(NamedTuple):
+    """What was found, by trials where it can be."""
+
+    count: int  # numbers that the network has
+    places: list[str]  # that read those which are no parameters
+    field: int
+    taps: dict[int, np.ndarray]  # by the row of a convolution, which of its taps change the logits
+    disguised: list[str]  # pooling by another name
+
+
 class Reading(Locator):
-    """Notes each tensor that comes from outside the pass, what it is to the operation, and who reads it first."""
+    """Notes each tensor that comes from outside of the pass: what it is to its operation, where, whether it is trained.
+
+    Also the weights of convolutions by row, and the maps that are summarised, by their makers.
+    """
 
     def __init__(self, images: Tensor) -> None:
         super().__init__(images)
-        self.outside: dict[int, list[tuple[Tensor, str, str, bool]]] = {}  # by the address of their storage
-        self.inside = {self.leaf.data_ptr(), self.image.data_ptr()}
-        self.held: list[Tensor] = []  # so that no address is given away again
-        self.weights: dict[int, Tensor] = {}  # of convolutions, by row
-        self.made: dict[tuple, Tensor] = {}  # maps by their makers
-        self.last: dict[tuple, tuple[int, int]] = {}  # makers of maps that are then summarised, and what a unit sees
+        self.outside: dict[int, tuple[Tensor, str, str, bool]] = {}  # by id
+        self.held = {id(self.leaf): self.leaf, id(self.image): self.image}  # so that no address is given away again
+        self.made, self.known = {address(tensor) for tensor in self.held.values()}, set()
+        self.weights: dict[int, Tensor] = {}
+        self.last: dict[tuple, Tensor] = {}
 
     def record(self, func, args: tuple, kwargs: dict, outputs: list[Tensor]) -> None:
-        names = [argument.name for argument in func._schema.arguments]
-        for name, value in [*zip(names, args, strict=False), *kwargs.items()]:
+        name, names = func._schema.name, [argument.name for argument in func._schema.arguments]
+        for role, value in [*zip(names, args, strict=False), *kwargs.items()]:
             for tensor in tensors_in(value):
-                self.read(tensor, name, func._schema.name)
-        read = [self.maps[tensor] for tensor in tensors_in((args, kwargs)) if tensor in self.maps]
-        rows = len(self.rows)
+                in_code = name == "aten::lift_fresh" and tensor.ndim == 0  # as 0.5 is
+                made = id(tensor) in self.held or address(tensor) in self.made
+                if tensor.numel() and not made and not in_code:
+                    self.outside.setdefault(id(tensor), (tensor, role, self.place(), tensor.requires_grad))
+                    self.known.add(address(tensor))
+        read, rows = [(t, self.maps[t]) for t in tensors_in((args, kwargs)) if t in self.maps], len(self.rows)
         super().record(func, args, kwargs, outputs)
-        self.held += outputs
-        self.inside |= {address(tensor) for tensor in outputs} - set(self.outside)
-        if func._schema.name == "aten::convolution" and len(self.rows) > rows:
+        self.held.update((id(tensor), tensor) for tensor in outputs)
+        self.made |= {address(tensor) for tensor in outputs} - self.known
+        if name == "aten::convolution" and len(self.rows) > rows:
             self.weights[rows] = args[1]
-        self.made.update((self.maps[tensor].maker, tensor) for tensor in outputs if tensor in self.maps)
         if any(self.maps[tensor].unpooled for tensor in outputs if tensor in self.maps):
-            self.last.update((m.maker, m.before_pooling()) for m in read if m.dims and not m.unpooled)
-
-    def read(self, tensor: Tensor, name: str, operation: str) -> None:
-        """Note a tensor that no operation of this pass has made; a plain number in the code is none."""
-        written = operation == "aten::lift_fresh" and tensor.ndim == 0
-        if tensor.numel() and address(tensor) not in self.inside and not written:
-            known = self.outside.setdefault(address(tensor), [])
-            if all(other is not tensor for other, *_ in known):
-                steady = self.running and getattr(self.running[-1][1], "momentum", None) == 0
-                name = "steady" if steady and name in ("running_mean", "running_var") else name
-                known.append((tensor, name, self.place(), tensor.requires_grad))
+            self.last.update((m.maker, tensor) for tensor, m in read if m.dims and not m.unpooled)
 
 
 def address(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def modules_of(model: nn.Module) -> list[nn.Module]:
-    """Return a network's modules, whatever it has made of `modules()` and `parameters()`."""
-    found = [model]
-    for module in found:
-        found += [child for child in module._modules.values() if child is not None and child not in found]
-    return found
+def numbers(reading: Reading, model: nn.Module) -> tuple[int, list[str]]:
+    """Return how many numbers a network has, parameters and all else that a pass reads, and where that else is read.
 
-
-def numbers(reading: Reading, model: nn.Module) -> tuple[int, dict[str, int]]:
-    """Return how many numbers a network has, and by place how many of them are no parameter of a module.
-
-    These are the parameters, and all else that a pass reads, shared memory once; the statistics of norms and of
-    PyTorch's own parametrisations are left out.
+    Memory that is shared counts once; statistics of norms and of PyTorch's own parametrisations do not count.
     """
-    modules, places = modules_of(model), {}
+    modules = [model]  # not model.modules(), which a network may redefine
+    for module in modules:
+        modules += [child for child in module._modules.values() if child is not None and child not in modules]
     aside = {id(b) for m in modules if type(m).__module__.startswith("torch.nn.utils") for b in m._buffers.values()}
-    shown = {}
-    for parameter in (p for module in modules for p in module._parameters.values() if p is not None):
-        shown[address(parameter)] = elements(parameter) | shown.get(address(parameter), False)
-    for tensor, name, place, _ in (entry for entries in reading.outside.values() for entry in entries):
-        if id(tensor) not in aside and name not in ("running_mean", "running_var", "steady"):
-            before = shown.get(address(tensor), False)
-            shown[address(tensor)] = elements(tensor) | before
-            if new := int(shown[address(tensor)].sum() - np.sum(before)):
-                places[place] = places.get(place, 0) + new
-    return sum(int(mark.sum()) for mark in shown.values()), places
-
-
-def elements(tensor: Tensor) -> np.ndarray:
-    """Return which elements of its storage a tensor shows, a flag for each."""
-    marks = np.zeros(tensor.untyped_storage().nbytes() // tensor.element_size(), bool)
-    places = torch.arange(len(marks)).as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
-    marks[places.numpy()] = True
-    return marks
+    own = {id(p): p for module in modules for p in module._parameters.values() if p is not None}
+    read = {key: entry for key, entry in reading.outside.items() if key not in aside and "running" not in entry[1]}
+    stored: dict[int, list[Tensor]] = {}
+    for tensor in ({key: tensor for key, (tensor, *_) in read.items()} | own).values():
+        stored.setdefault(address(tensor), []).append(tensor)
+    sizes = [(sum(t.numel() for t in ts), ts[0].untyped_storage().nbytes() // ts[0].itemsize) for ts in stored.values()]
+    return sum(map(min, sizes)), sorted({place for key, (_, _, place, _) in read.items() if key not in own})
 
 
 @contextmanager
-def fresh(reading: Reading, value: Callable[[Tensor, str], Tensor], alive: dict | None = None) -> Iterator[None]:
-    """Give what is trained new numbers, norms the statistics that they begin with, and the rest its own, in double.
+def fresh(reading: Reading, corner: int | None = None, taps: dict[int, np.ndarray] | None = None) -> Iterator[None]:
+    """Give what is trained new weights, norms the statistics that they begin with, and the rest its own, in double.
 
-    `alive` has by a tensor's id which taps it keeps.
+    Weights have both signs, or with a `corner` are positive, and that tap of each kernel is the heaviest by far.
+    Kernels keep but the `taps` given by row.
     """
-    entries = [entry for entries in reading.outside.values() for entry in entries]
-    saved = [(tensor, tensor.data, tensor.requires_grad) for tensor, *_ in entries if tensor.is_floating_point()]
-    standard = torch.get_default_dtype()
-    start = {"running_mean": torch.zeros_like, "running_var": torch.ones_like}
+    entries = [entry for entry in reading.outside.values() if entry[0].is_floating_point()]
+    alive = {id(reading.weights[row]): torch.from_numpy(kept) for row, kept in (taps or {}).items()}
+    saved, standard = [(tensor, tensor.data) for tensor, *_ in entries], torch.get_default_dtype()
+    statistics = {"running_mean": torch.zeros_like, "running_var": torch.ones_like}
     try:
         torch.set_default_dtype(torch.double)
-        for tensor, name, _, trained in entries:
-            if tensor.is_floating_point():
-                data = tensor.data.double()
-                data = value(data, name) if trained else start.get(name, torch.clone)(data)
-                tensor.data = data * alive[id(tensor)] if alive and id(tensor) in alive else data
-                if tensor.is_leaf and tensor.ndim > 2:
-                    tensor.requires_grad_()  # frozen weights matter, too
+        for tensor, role, _, trained in entries:
+            data = tensor.data.double()
+            data = _weights(data, role, corner) if trained else statistics.get(role, torch.clone)(data)
+            tensor.data = data * alive[id(tensor)].to(data) if id(tensor) in alive else data
+            if tensor.is_leaf and tensor.ndim > 2:
+                tensor.requires_grad_()  # frozen weights matter, too
         yield
     finally:
         torch.set_default_dtype(standard)
-        for tensor, data, trained in saved:
+        for tensor, data in saved:
             tensor.data = data
             if tensor.is_leaf:
-                tensor.requires_grad_(trained)
+                tensor.requires_grad_(reading.outside[id(tensor)][3])
 
 
-def signed(data: Tensor, name: str) -> Tensor:
-    """Return weights of both signs that keep the scale of a map, and small biases."""
+def _weights(data: Tensor, role: str, corner: int | None) -> Tensor:
     if data.ndim < 2:
-        return (torch.rand_like(data) + 0.5) * (0.1 if name == "bias" else 1)
-    return torch.randn_like(data) * (2 * len(data) / data.numel()) ** 0.5
-
-
-def positive(data: Tensor, name: str, corner: int | None = None) -> Tensor:
-    """Return positive weights, and no bias; of a kernel's taps one corner may be the heaviest by far."""
-    weights = torch.rand_like(data) + 0.5
-    if data.ndim < 2:
-        return weights * (name != "bias")
-    weights = weights * len(data) / data.numel()
-    if corner is not None and data.ndim > 2:
-        taps = data[0, 0].numel()
-        weights = weights * 0.1
-        weights[(..., *[corner] * (data.ndim - 2))] *= 20 * taps
+        return (torch.rand_like(data) + 0.5) * (role != "bias")
+    inputs = data.numel() / len(data)
+    if corner is None:
+        return torch.randn_like(data) * (2 / inputs) ** 0.5  # keeps the scale of a map
+    weights = (torch.rand_like(data) + 0.5) * 0.1 / inputs
+    weights[(..., *[corner] * (data.ndim - 2))] *= 20 * data[0, 0].numel()
     return weights
 
 
 @torch.enable_grad()
-def effects(model: nn.Module, reading: Reading) -> tuple[dict[int, np.ndarray], dict[int, Tensor], set[int]]:
-    """Return which taps of a convolution change the logits, by row and by id, and the numbers of the maps that do."""
-    taps, alive, heeded = {}, {}, set()
+def effects(model: nn.Module, reading: Reading) -> tuple[dict[int, np.ndarray], set[int]]:
+    """Return by row which taps of a convolution change the logits, and the numbers of the summarised maps that do."""
+    taps, heeded = {}, set()
     for trial in range(TRIALS):
         torch.manual_seed(trial)
-        with fresh(reading, signed), suppress(BadInput):
-            trace = Reading(torch.randn(reading.image.shape).to(reading.image.device, torch.double))
+        with fresh(reading), suppress(BadInput):
+            trace = Reading(torch.randn_like(reading.leaf, dtype=torch.double))
             trace.run(model)
-            used = [*trace.weights.values(), *(trace.made[maker] for maker in trace.last)]
+            used = [*trace.weights.values(), *trace.last.values()]
             asked = [tensor for tensor in used if tensor.requires_grad]  # another is fixed by the code
             total = (trace.output * torch.randn_like(trace.output)).sum() + 0 * trace.leaf.sum()
-            grads = dict(zip(map(id, asked), torch.autograd.grad(total, asked, allow_unused=True), strict=True))
-            grads = [grads.get(id(tensor)) for tensor in used]
-            shares = [t.abs() * (0 if g is None else g.abs()) for g, t in zip(grads, used, strict=True)]
-            shares = [share.detach().cpu() for share in shares]
-            most = max((share.sum() for share in shares[: len(trace.weights)]), default=0)
-            for (row, weight), share in zip(trace.weights.items(), shares, strict=False):
+            slopes = dict(zip(map(id, asked), torch.autograd.grad(total, asked, allow_unused=True), strict=True))
+            slopes = [0 if slopes.get(id(tensor)) is None else slopes[id(tensor)] for tensor in used]
+            shares = [(tensor * slope).detach().abs().cpu() for tensor, slope in zip(used, slopes, strict=True)]
+            least = MATTERS * max((share.sum() for share in shares[: len(trace.weights)]), default=0)
+            for row, share in zip(trace.weights, shares, strict=False):
                 if share.ndim == 4:
-                    found = share.sum((0, 1)) > MATTERS * most
-                    taps[row] = taps.get(row, False) | found.numpy()
-                    alive[id(weight)] = alive.get(id(weight), False) | found.to(weight.device)
-            heeded |= {n for n, share in enumerate(shares[len(trace.weights) :]) if share.sum() > MATTERS * most}
+                    taps[row] = taps.get(row, False) | (share.sum((0, 1)) > least).numpy()
+            heeded |= {n for n, share in enumerate(shares[len(trace.weights) :]) if share.sum() > least}
     if not heeded:
-        raise BadInput(
-            "No change of the network's weights changes its logits; build it without no_grad, detach and item(), and with "
-            "one precision."
-        )
-    return taps, {key: mask for key, mask in alive.items() if not mask.all()}, heeded
+        raise BadInput("No change of its weights changes the network's logits: do without no_grad, detach and item().")
+    return taps, heeded
 
 
 @torch.enable_grad()
-def seen(model: nn.Module, reading: Reading, alive: dict[int, Tensor], heeded: set[int]) -> int:
+def seen(model: nn.Module, reading: Reading, taps: dict[int, np.ndarray], heeded: set[int]) -> int:
     """Return the receptive field that gradients confirm, of the summarised maps that matter the widest.
 
-    Each is tried on an image that is large enough, where the corners of kernels are heavy, so that the outermost pixels
+    Each is tried on an image that is large enough, where corners of kernels are heavy, so that the outermost pixels
     count as much as the central ones; where it takes none, on one of its own size. Of height and width the smaller.
     """
-    with fresh(reading, positive), Summing():
+    with fresh(reading, 0), Summing():
         trace = Reading(reading.leaf.detach().double())
         trace.run(model)
     widest = 0
-    for number, maker in enumerate(trace.last):
-        m = trace.maps[trace.made[maker]]
+    for number, (maker, tensor) in enumerate(trace.last.items()):
+        m, side = trace.maps[tensor], trace.image.shape[-1]
         if number in heeded and m.rf.min() > widest:
-            side = m.rf + trace.image.shape[-1] + 2 * m.jump
-            ends = [_reached(model, reading, maker, side // m.jump * m.jump, corner, alive) for corner in (0, -1)]
-            if any(end is None for end in ends):
-                own = _reached(model, reading, maker, np.array(trace.image.shape[-2:]), None, alive)
-                ends = [own, own] if own is not None else [np.zeros((2, 2)), -np.ones((2, 2))]
-            widest = max(widest, int(min(m.rf.min(), *(ends[1][1] - ends[0][0] + 1))))
+            large = (m.rf + side + 2 * m.jump) // m.jump * m.jump
+            first, last = (_reached(model, reading, taps, maker, large, corner) for corner in (0, -1))
+            if first is None or last is None:
+                first = last = _reached(model, reading, taps, maker, np.array([side, side]))
+            found = np.zeros(2) if first is None else last[1] - first[0] + 1
+            widest = max(widest, int(min(*m.rf, *found)))
     return widest
 
 
-def _reached(model: nn.Module, reading: Reading, maker: tuple, side: np.ndarray, corner: int | None, alive: dict):
-    """Return the first and the last pixel, (row, column) each, that the central unit heeds, or None if there is none."""
-    share = EVEN if corner is None else SEEN
+def _reached(model: nn.Module, reading: Reading, taps: dict, maker: tuple, side: np.ndarray, corner: int | None = None):
+    """Return the first and the last pixel, (row, column) each, that the central unit heeds, or None."""
     for level in LEVELS:
         torch.manual_seed(0)
-        images = level * (torch.rand(1, reading.image.shape[1], *side.tolist(), dtype=torch.double) + 0.5)
-        with fresh(reading, partial(positive, corner=corner), alive), suppress(BadInput), Summing():
-            gradient, _ = unit_gradient(model, images.to(reading.image.device), maker)
-            reached = np.argwhere(gradient > share * gradient.max())
-            return np.array([reached.min(axis=0), reached.max(axis=0)])
+        images = level * (torch.rand(1, reading.leaf.shape[1], *side.tolist(), dtype=torch.double) + 0.5)
+        with fresh(reading, corner, taps), suppress(BadInput), Summing():
+            gradient, _ = unit_gradient(model, images.to(reading.leaf.device), maker)
+            reached = np.argwhere(gradient > (SEEN_EVENLY if corner is None else SEEN) * gradient.max())
+            return reached.min(axis=0), reached.max(axis=0)
     return None
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What was found: numbers, where those that are no parameters are read, the field, taps by row, disguised pools."""
-
-    count: int
-    places: dict[str, int]
-    field: int
-    taps: dict[int, np.ndarray]
-    disguised: list[str]
 
 
 def examine(model: nn.Module) -> Evidence:
     """Try a network on images of 32x32; raises BadInput where its logits cannot be traced back to its weights."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), torch.enable_grad():
         reading = Reading(black_images(model, (3, 32, 32)))
-        with torch.enable_grad():
-            reading.run(model)
-        taps, alive, heeded = effects(model, reading)
-        count, places = numbers(reading, model)
-        return Evidence(count, places, seen(model, reading, alive, heeded), taps, reading.disguised)
+        reading.run(model)
+        taps, heeded = effects(model, reading)
+        return Evidence(*numbers(reading, model), seen(model, reading, taps, heeded), taps, reading.disguised)

@@ -50,6 +50,9 @@ class Map:
     def before_pooling(self) -> tuple[int, int]:
         return self.unpooled or tuple(self.rf.tolist())
 
+    def moved_copies(self, first: np.ndarray, last: np.ndarray) -> frozenset:
+        return frozenset((row, *np.add(window, [*first, *last]).tolist()) for row, *window in self.copies)
+
 
 class Operation:
     """An operation that PyTorch has run on a map: its arguments by name, the first of them, and its first result."""
@@ -127,10 +130,11 @@ class Trace(TorchDispatchMode):
         if maps and outputs:
             op = Operation(func, args, kwargs, outputs[0])
             if not op.name.startswith("new_") and not op.name.endswith("_like"):
-                m, ends = self.follow(op, maps), np.cumsum([0] + [out.shape[1:2].numel() for out in outputs])
-                split = op.name.startswith("split") and m.parts
-                for out, *ends in zip(outputs, ends, ends[1:], strict=False):
-                    self.maps[out] = self.channels(op, m, *ends) if split else m
+                m, end = self.follow(op, maps), 0
+                for out in outputs:
+                    start, end = end, end + out.shape[1:2].numel()
+                    split = op.name.startswith("split") and m.parts
+                    self.maps[out] = self.channels(op, m, start, end) if split else m
 
     def follow(self, op: Operation, maps: list[Map]) -> Map:
         """Return the map that the result is, given the maps that the operation has read."""
@@ -202,9 +206,8 @@ class Trace(TorchDispatchMode):
 
     def channels(self, op: Operation, m: Map, start: int, end: int) -> Map:
         """Return the map of a slice of concatenated channels: the parts that it touches."""
-        ends = np.cumsum([0] + [n for n, _ in m.parts])
-        touched = [part for (_, part), low, high in zip(m.parts, ends, ends[1:]) if low < end and start < high]  # noqa: B905
-        touched = [part for part in touched if part]
+        of = [part for n, part in m.parts for _ in range(n)][start:end]  # by channel; None where it is no map
+        touched = [part for part in dict.fromkeys(of) if part]
         return self.merge(op, touched) if touched else replace(m, parts=())
 
     def slide(self, kind: str, op: Operation, m: Map, kernel=1, stride=1, dilation=1, before=0, after=0, **more) -> Map:
@@ -216,18 +219,16 @@ class Trace(TorchDispatchMode):
         padding = _plain_pair(before) if (before == after).all() else tuple(np.ravel([before, after], "F").tolist())
         first, last = m.first - before * m.jump, m.last + (reach - before) * m.jump
         unpooled = m.unpooled if (kernel == 1).all() else None  # a window sees a map again
-        shift = *(first - m.first).tolist(), *(last - m.last).tolist()
-        copies = frozenset((row, *np.add(window, shift).tolist()) for row, *window in m.copies)
         moved = replace(m, size=size, jump=m.jump * stride, first=first, last=last, unpooled=unpooled)
-        moved = replace(moved, parts=(), copies=copies)
+        moved = replace(moved, parts=(), copies=m.moved_copies(first - m.first, last - m.last))
         own = {"kernel": kernel, "stride": stride, "dilation": dilation, "padding": padding}
         return self.write_row(kind, moved, tuple(op.out.shape[-3:]), op.x.shape[-3], **own, **more)
 
     def pool(self, kind: str, op: Operation, m: Map) -> Map:
         """Write the row of a layer that sees its whole map."""
         reach = (m.size - 1) * m.jump
-        copies = frozenset((*start, *np.add(end, reach).tolist()) for *start, bottom, right in m.copies for end in [(bottom, right)])
-        pooled = replace(m, size=np.ones(2, int), last=m.last + reach, dims=(), unpooled=m.before_pooling(), copies=copies)
+        pooled = replace(m, size=np.ones(2, int), last=m.last + reach, dims=(), unpooled=m.before_pooling())
+        pooled = replace(pooled, parts=(), copies=m.moved_copies(0 * reach, reach))
         channels_in = op.x.shape[1:].numel() // int(m.size.prod())
         return self.write_row(kind, pooled, (op.out.shape[1:].numel(), 1, 1), channels_in, kernel=m.size)
 
@@ -236,8 +237,7 @@ class Trace(TorchDispatchMode):
         tensors = tensors_in(op.given)
         x, channels = next(tensor for tensor in tensors if tensor in self.maps), 1 if op.name == "convolution" else -1
         params = self.count_new([tensor for tensor in tensors if tensor not in self.maps])
-        m = self.write_row("Linear", m, (op.out.shape[channels], 1, 1), x.shape[channels], params=params)
-        return replace(m, copies=frozenset({(*m.rows, 0, 0, 0, 0)}))
+        return self.write_row("Linear", m, (op.out.shape[channels], 1, 1), x.shape[channels], True, params=params)
 
     def count_new(self, parameters: list[Tensor]) -> int:
         """Return how many numbers these hold that no earlier row has counted."""
@@ -245,7 +245,7 @@ class Trace(TorchDispatchMode):
         self.counted.update(new)
         return sum(tensor.numel() for tensor in new.values())
 
-    def write_row(self, kind: str, m: Map, output: tuple, channels_in: int, **window: object) -> Map:
+    def write_row(self, kind: str, m: Map, output: tuple, channels_in: int, learned=False, **window: object) -> Map:
         """Write the row of the layer that makes a map, without a window but for what is given; return the map."""
         row = {"layer": self.label(kind), "kind": kind, "inputs": m.rows, "output": output}
         row.update(kernel=1, stride=1, dilation=1, padding=0, groups=1, params=0, channels_in=channels_in)
@@ -253,7 +253,8 @@ class Trace(TorchDispatchMode):
         for name in ("kernel", "stride", "dilation", "jump", "rf", "start"):
             row[name] = _plain_pair(row[name])
         self.rows.append(row)
-        return replace(m, rows=(len(self.rows) - 1,))
+        own = frozenset({(len(self.rows) - 1, 0, 0, 0, 0)})
+        return replace(m, rows=(len(self.rows) - 1,), copies=own if learned else m.copies)
 
     def label(self, call: str) -> str:
         """Return the path of the module that runs, with the call where it is no layer of PyTorch's."""
@@ -284,9 +285,8 @@ def _convolve(trace: Trace, op: Operation, m: Map) -> Map:
         trace.refuse(f"convolution to {tuple(op.out.shape[1:])}")
     window = weight.shape[2:], op.given["stride"], op.given["dilation"], padding, padding
     params = trace.count_new(tensors_in([weight, op.given["bias"]]))
-    m = trace.slide("Conv2d", op, m, *window, groups=op.given["groups"], params=params)
     learned = weight.requires_grad or isinstance(weight, nn.Parameter)  # fixed ones may move or average a map
-    return replace(m, copies=frozenset({(*m.rows, 0, 0, 0, 0)})) if learned else m
+    return trace.slide("Conv2d", op, m, *window, groups=op.given["groups"], params=params, learned=learned)
 
 
 def _pool(trace: Trace, op: Operation, m: Map) -> Map:
@@ -379,7 +379,7 @@ PASSING |= {"native_layer_norm", "native_dropout", "rrelu_with_noise", "hardswis
 PASSING |= {"log_sigmoid_forward", "channel_shuffle", "native_channel_shuffle"}
 PASSING |= {"alias", "clone", "detach", "expand", "_to_copy"}
 CONNECTED = {"addmm", "mm", "bmm", "baddbmm", "convolution"}  # fully connected layers, where no positions are left
-# These add up shifted copies of a map at most, as a product with a number does; those take apart what an average joined.
+# The first add up shifted copies of a map at most; the roots take apart what an average joined.
 LINEAR = {"add", "sub", "rsub", "neg", "mul", "div", "mean", "sum", "cat", "split", "split_with_sizes", "slice"} | (
     PASSING - {"hardswish", "_prelu_kernel", "log_sigmoid_forward", "rrelu_with_noise"}
 )

@@ -54,7 +54,9 @@ def load_network(target: str) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise BadInput(f"{target} gives {kind_of(model)}; it must give a torch.nn.Module.")
     if "_modules" not in vars(model):
-        raise BadInput(f"The __init__ of {type(model).__name__} begins without super().__init__(): make it the first line.")
+        raise BadInput(
+            f"The __init__ of {type(model).__name__} begins without super().__init__(): make it the first line."
+        )
     return model
 
 
