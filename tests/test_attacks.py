@@ -223,6 +223,7 @@ IDLE = {
     "a choice that is none": lambda f, t: torch.where(torch.tensor(True), f, t),
     "channels cut off": lambda f, t: torch.cat([f, t], 1)[:, :C],
     "thrown away": lambda f, t: f,
+    "a slope without an effect": lambda f, t: f + t - t.detach(),
     "detached": lambda f, t: f + 0 * t.detach(),
     "clipped away": lambda f, t: f + t.clamp(0, 0),
     "rounded away": lambda f, t: f + (t * 1e-6).floor() * 0,
@@ -366,6 +367,7 @@ MAX_POOLING = {
     "log-sum-exp": lambda x: sum(torch.exp(9 * part) for part in quarters(x)).log() / 9,
     "log of an average": lambda x: F.avg_pool2d(torch.exp(9 * x), 2).log() / 9,
     "weighted by exp": lambda x: F.avg_pool2d(x * torch.exp(9 * x), 2) / F.avg_pool2d(torch.exp(9 * x), 2),
+    "a root by another name": lambda x: torch.exp(torch.special.xlog1py(torch.tensor(1 / 8), F.avg_pool2d(x**8, 2))),
     "amax of a stack": lambda x: torch.stack(quarters(x)).amax(0),
     "amax over channels": lambda x: torch.cat(quarters(x), 1).view(len(x), 4, C, 8, 8).amax(1),
     "softmax over channels": lambda x: (

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from helpers.engines.oracle import Locator, Summing, unit_gradient
+from helpers.engines.oracle import Attached, Locator, Summing, unit_gradient
 from helpers.engines.tracing import black_images, tensors_in
 from helpers.errors import BadInput
 
@@ -130,7 +130,7 @@ def effects(model: nn.Module, reading: Reading) -> tuple[dict[int, np.ndarray], 
     taps, heeded = {}, set()
     for trial in range(TRIALS):
         torch.manual_seed(trial)
-        with fresh(reading), suppress(BadInput):
+        with fresh(reading), suppress(BadInput), Attached():
             trace = Reading(torch.randn_like(reading.leaf, dtype=torch.double))
             trace.run(model)
             used = [*trace.weights.values(), *trace.last.values()]
@@ -145,7 +145,7 @@ def effects(model: nn.Module, reading: Reading) -> tuple[dict[int, np.ndarray], 
                     taps[row] = taps.get(row, False) | (share.sum((0, 1)) > least).numpy()
             heeded |= {n for n, share in enumerate(shares[len(trace.weights) :]) if share.sum() > least}
     if not heeded:
-        raise BadInput("No change of its weights changes the network's logits: do without no_grad, detach and item().")
+        raise BadInput("No change of its weights changes the network's logits: do without no_grad, item() and casts.")
     return taps, heeded
 
 
@@ -165,9 +165,14 @@ def seen(model: nn.Module, reading: Reading, taps: dict[int, np.ndarray], heeded
         if number in heeded and m.rf.min() > widest:
             large = (m.rf + side + 2 * m.jump) // m.jump * m.jump
             first, last = (_reached(model, reading, taps, maker, large, corner) for corner in (0, -1))
-            if first is None or last is None:
-                first = last = _reached(model, reading, taps, maker, np.array([side, side]))
-            found = np.zeros(2) if first is None else last[1] - first[0] + 1
+            small = first is None or last is None
+            if small:
+                first = last = _reached(model, reading, taps, maker, np.array([side, side])) or np.array(
+                    [[0, 0], [-1, -1]]
+                )
+            found = last[1] - first[0] + 1
+            if small and (found > np.minimum(m.rf, side) - m.jump).all():
+                found = m.rf  # of what is wider than the image no more can be seen
             widest = max(widest, int(min(*m.rf, *found)))
     return widest
 

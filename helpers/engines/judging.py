@@ -31,7 +31,7 @@ def refuse_other_than_ten_logits(model: nn.Module) -> None:
 def refuse_unregistered(model: nn.Module, table: pd.DataFrame) -> None:
     """Raise BadInput where the network uses layers that it does not know as its own, as those of a plain list."""
     used, registered = table.params.sum(), sum(parameter.numel() for parameter in model.parameters())
-    known = set(model.modules())
+    known = set(nn.Module.modules(model))
     for name, value in (attribute for module in known for attribute in vars(module).items()):
         inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
         if used > registered and any(isinstance(part, nn.Module) and part not in known for part in inside):

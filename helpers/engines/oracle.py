@@ -86,7 +86,14 @@ class Locator(Trace):
                 self.located = output
 
 
-class Summing(TorchFunctionMode):
+class Attached(TorchFunctionMode):
+    """Lets gradients through detach(): with t - t.detach() a layer has a slope and no effect."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return args[0] if func in (Tensor.detach, torch.detach) else func(*args, **(kwargs or {}))
+
+
+class Summing(Attached):
     """Makes layers sums with positive weights: max-pools add up; norms, dropout and summaries of whole maps are cut."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -94,7 +101,7 @@ class Summing(TorchFunctionMode):
             return args[0]
         if func in (F.max_pool2d, torch.max_pool2d):
             return _sum_pool(*args, **(kwargs or {}))
-        result = func(*args, **(kwargs or {}))
+        result = super().__torch_function__(func, types, args, kwargs)
         summary = func in (F.adaptive_avg_pool2d, F.adaptive_max_pool2d, torch.mean, Tensor.mean)
         whole = summary and (result.ndim != 4 or max(result.shape[-2:]) == 1)
         return result.detach() if whole else result

@@ -383,7 +383,7 @@ CONNECTED = {"addmm", "mm", "bmm", "baddbmm", "convolution"}  # fully connected 
 LINEAR = {"add", "sub", "rsub", "neg", "mul", "div", "mean", "sum", "cat", "split", "split_with_sizes", "slice"} | (
     PASSING - {"hardswish", "_prelu_kernel", "log_sigmoid_forward", "rrelu_with_noise"}
 )
-ROOTS = {"log", "log2", "log10", "log1p", "pow", "sqrt", "rsqrt", "reciprocal"}
+ROOTS = {"log", "log2", "log10", "log1p", "pow", "sqrt", "rsqrt", "reciprocal", "xlogy", "special_xlog1py"}
 ALONG_ONE_DIMENSION = {"cat", "split", "split_with_sizes", "glu", "_softmax", "_log_softmax"}
 
 
