@@ -22,7 +22,7 @@ def check(**options: object) -> int:
     """
     with tempfile.TemporaryDirectory() as folder:
         answer, network = Path(folder, "answer.json"), options["network"]
-        command = [sys.executable, "-m", "helpers.workbook.guarded", str(answer), json.dumps(options)]
+        command = [sys.executable, "-P", "-m", "helpers.workbook.guarded", str(answer), json.dumps(options)]
         path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=2, start_new_session=True, env=os.environ | {"PYTHONPATH": path}
