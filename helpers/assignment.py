@@ -4,7 +4,8 @@ import pandas as pd
 from torch import nn
 
 from helpers.data import CIFAR10_MEAN
-from helpers.engines import judging
+from helpers.engines import drawn, judging
+from helpers.engines.evidence import Evidence, examine
 from helpers.receptive_field import layer_table, total
 from helpers.recipes import Recipe
 from helpers.summary import evaluating, parameter_count
@@ -12,6 +13,10 @@ from helpers.summary import evaluating, parameter_count
 MOST_PARAMETERS, LEAST_FIELD, LEAST_ACCURACY = 200_000, 44, 85.0
 LEAST_PROBABILITY, HOLE = 0.1, 16  # of each transform; pixels
 
+UNREGISTERED = (
+    "The rest is read in {}: keep modules in nn.ModuleList, parameters in nn.ParameterList, and give other tensors to "
+    "register_buffer; they count, too."
+)
 ADVICE = {
     "parameters": "Remove at least {surplus:,}: narrow the last, widest layers or make them separable.",
     "receptive field": "Stride earlier, dilate, or add layers: what counts is the last feature map before the pooling.",
@@ -43,7 +48,9 @@ def check(model: nn.Module, recipe: Recipe | object | None = None, accuracy: flo
     with evaluating(model):
         judging.refuse_other_than_ten_logits(model)
     judging.refuse_unregistered(model, table)
-    rules = _network(model, table)
+    found = examine(model)
+    table.attrs["taps"] = found.taps
+    rules = _network(model, table, found)
     if recipe is not None:
         rules += _augmentation(recipe)
     if accuracy is not None:
@@ -57,22 +64,25 @@ def _rule(constraint: str, required: str, actual: object, passed: object, note: 
     return constraint, required, actual, bool(passed), f"{note} {advice}".strip()
 
 
-def _network(model: nn.Module, table: pd.DataFrame) -> list[tuple]:
-    count, field = parameter_count(model), total(model)
-    surplus = count - MOST_PARAMETERS + 1
+def _network(model: nn.Module, table: pd.DataFrame, found: Evidence) -> list[tuple]:
+    by_layers, count, told = total(model), found.count, parameter_count(model)
+    surplus, field = count - MOST_PARAMETERS + 1, min(by_layers, found.field)
     note = f"With the global pooling counted in it is {total(model, with_pooling=True)}."
-    pools = table.layer[table.kind.str.contains("max", case=False)].unique()
+    if field < by_layers:
+        note = f"By its layers it is {by_layers}, but no more of them changes the logits."
+    hidden = f"parameters() tells {told:,}. {UNREGISTERED.format(', '.join(found.places))}" if count != told else ""
+    pools = {*table.layer[table.kind.str.contains("max", case=False)], *found.disguised}
     pairs, dilated = judging.count_separable(table), judging.count_dilated(table)
     depth, connected, unpooled = judging.walk_to_pooling(table)
-    hidden, pooled = max(depth - 1, 0), f"no: {', '.join(sorted(unpooled))}" if unpooled else "yes"
+    deep, pooled = max(depth - 1, 0), f"no: {', '.join(sorted(unpooled))}" if unpooled else "yes"
     return [
-        _rule("parameters", f"< {MOST_PARAMETERS:,}", count, surplus <= 0, surplus=surplus),
+        _rule("parameters", f"< {MOST_PARAMETERS:,}", count, surplus <= 0, hidden, surplus=surplus),
         _rule("receptive field", f"> {LEAST_FIELD}", field, field > LEAST_FIELD, note),
-        _rule("max-pooling", "none", len(pools), len(pools) == 0, layers=", ".join(pools)),
+        _rule("max-pooling", "none", len(pools), len(pools) == 0, layers=", ".join(sorted(pools))),
         _rule("depthwise-separable convolutions", ">= 1", pairs, pairs),
         _rule("dilated convolutions", ">= 1", dilated, dilated),
         _rule("global average pooling", "before the classifier", pooled, not unpooled),
-        _rule("fully connected hidden layers", "none", hidden, not hidden, layers=", ".join(sorted(connected))),
+        _rule("fully connected hidden layers", "none", deep, not deep, layers=", ".join(sorted(connected))),
     ]
 
 
@@ -82,11 +92,18 @@ def _augmentation(recipe: Recipe | object) -> list[tuple]:
 
         recipe = augmentation(recipe.augmentation, recipe.mean, recipe.std)
     found = judging.probabilities(recipe)
-    flips = [p for transform, p in found if judging.is_a(transform, "HorizontalFlip")]
-    moves = [p for transform, p in found if judging.shifts_scales_rotates(transform)]
+    flips = [p for part, p in found if judging.is_a(part, "HorizontalFlip")]
+    moves = [p for part, p in found if judging.shifts_scales_rotates(part) and drawn.moves(part)]
     hole = judging.best_hole(found, CIFAR10_MEAN, HOLE)
-    rules = [_probability("horizontal flip", flips), _probability("shift, scale, rotate", moves)]
-    rules.append(_probability("coarse dropout", [hole[1]] if hole else []))
+    right = hole and not hole[0]
+    share, size = drawn.holes(recipe, len(found) - len(hole[2]) - 1) if right else (1, 1)
+    rules = [
+        _probability("horizontal flip", flips, drawn.mirrored(recipe)),
+        _probability("shift, scale, rotate", moves),
+    ]
+    rules.append(_probability("coarse dropout", [hole[1]] if hole else [], share))
+    if 0 < size < HOLE**2 / 32**2 / 2:
+        hole[0].append(f"{size:.0%} of the image at the end")
     return [*rules, _hole(*hole)] if hole else rules
 
 
@@ -97,6 +114,8 @@ def _hole(problems: list[str], p: float, later: list) -> tuple:
     return _rule("hole of coarse dropout", f"1 of {HOLE}x{HOLE}, the data set's mean", actual, not problems, note)
 
 
-def _probability(transform: str, found: list[float]) -> tuple:
+def _probability(transform: str, found: list[float], share: float = 1) -> tuple:
+    seen = share >= drawn.LEAST_SHARE
     actual = f"p = {max(found):g}" if found else "absent"
-    return _rule(transform, f"p >= {LEAST_PROBABILITY}", actual, max(found, default=0) >= LEAST_PROBABILITY)
+    actual += "" if seen or not found else f", seen in {share:.1%} of {drawn.IMAGES} images"
+    return _rule(transform, f"p >= {LEAST_PROBABILITY}", actual, max(found, default=0) >= LEAST_PROBABILITY and seen)

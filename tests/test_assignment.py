@@ -84,6 +84,10 @@ BROKEN = {
          "pointwise": nn.Conv2d(16, 32, 1, dilation=2)},
         {"dilated convolutions"},
     ),
+    "pooling of a map that a convolution has made one position": (
+        {"wide": nn.Conv2d(32, 32, 8)},
+        {"global average pooling"},
+    ),
     "flattened": (
         {"pool": nn.Identity(), "classifier": nn.Linear(32 * 8 * 8, 10)},
         {"global average pooling"},
@@ -143,7 +147,6 @@ KEPT = {
         "classifier": Head(lambda x, a, b: torch.cat([a(x), b(x)], 1), nn.Linear(32, 4), nn.Linear(32, 6))
     },
     "one classifier applied twice": {"classifier": Head(lambda x, a: (a(x) + a(F.dropout(x))) / 2, nn.Linear(32, 10))},
-    "pooling of a map that has one position already": {"wide": nn.Conv2d(32, 32, 8)},
     "a shortcut around the depthwise convolution": {
         "depthwise": nn.Sequential(
             nn.Conv2d(16, 16, 3, 2, 1), Head(lambda x, a: x + a(x), nn.Conv2d(16, 16, 3, padding=1, groups=16))

@@ -31,7 +31,7 @@ def refuse_other_than_ten_logits(model: nn.Module) -> None:
 def refuse_unregistered(model: nn.Module, table: pd.DataFrame) -> None:
     """Raise BadInput where the network uses layers that it does not know as its own, as those of a plain list."""
     used, registered = table.params.sum(), sum(parameter.numel() for parameter in model.parameters())
-    known = set(model.modules())
+    known = set(nn.Module.modules(model))
     for name, value in (attribute for module in known for attribute in vars(module).items()):
         inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
         if used > registered and any(isinstance(part, nn.Module) and part not in known for part in inside):
@@ -51,12 +51,18 @@ def as_percent(accuracy: object) -> float:
 
 
 def convolutions(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the 2-D convolutions that feed the output: what else ran was thrown away."""
+    """Return the rows of the 2-D convolutions that feed the output: what else ran was thrown away.
+
+    Where the table's attrs have `taps`, by row which taps of a kernel matter (see `evidence`), kernels are of these.
+    """
     needed = set(table.attrs["output_rows"])
     for row in reversed(table.index):
         if row in needed:
             needed.update(table.inputs[row])
-    return table[(table.kind == "Conv2d") & table.index.isin(needed)]
+    found, taps = table[(table.kind == "Conv2d") & table.index.isin(needed)], table.attrs.get("taps", {})
+    kernels = [(taps[n].any(1).sum(), taps[n].any(0).sum()) if n in taps else found.kernel[n] for n in found.index]
+    found = found.assign(kernel=pd.Series(kernels, found.index, object))
+    return found[found.kernel.map(np.max) > 0]
 
 
 def count_dilated(table: pd.DataFrame) -> int:
@@ -87,15 +93,20 @@ def _last_convolutions(table: pd.DataFrame) -> dict[int, set[int]]:
 def walk_to_pooling(table: pd.DataFrame) -> tuple[int, set[str], set[str]]:
     """Return how many connected layers lie in a row between pooling and output, which, and where no pooling is met.
 
-    1x1 convolutions of a single position are fully connected, too.
+    1x1 convolutions of a single position are fully connected, too. A map of a single position cannot be pooled, and
+    one whose positions have weights of their own is pooled in name only.
     """
-    walks = {-1: (0, set(), {"the image"})}
+    walks, weighed = {-1: (0, set(), {"the image"})}, {-1: set()}
     for row in table.itertuples():
         depth, layers, ends = _longest(walks, row.inputs)
+        weighed[row.Index] = set().union(*(weighed[i] for i in row.inputs)) if row.kernel == 1 else set()
+        if row.kind == "weights by position":
+            weighed[row.Index] = {row.layer}
         single = row.kernel == 1 and row.output[1:] == (1, 1)
-        pooling = row.kind == "global pool" and (ends or not single)  # single once convolutions have shrunk the map
+        pooling = row.kind == "global pool" and not single
         if pooling or not single:
-            depth, layers, ends = 0, set(), set() if pooling else {row.layer}
+            before = set().union(*(weighed[i] for i in row.inputs))
+            depth, layers, ends = 0, set(), before if pooling else {row.layer}
         elif row.kind in ("Linear", "Conv2d"):
             depth, layers = depth + 1, layers | {row.layer}
         walks[row.Index] = depth, layers, ends
@@ -171,7 +182,7 @@ def hole_problems(hole: object, earlier: list, mean: Sequence[float], side: int)
         drawn = [hole.get_params_dependent_on_data({"shape": blank.shape}, {})["holes"] for _ in range(DRAWS)]
         boxes = np.concatenate(drawn)  # left, top, right, bottom
         cut = hole.apply(blank, holes=boxes, seed=0)
-    except ValueError as error:
+    except Exception as error:  # it may be a transform of another kind that goes by the name
         return [f"cannot be cut: {error}"]
     counts, sides = [len(holes) for holes in drawn], boxes[:, [3, 2]] - boxes[:, [1, 0]]
     problems = []

@@ -34,7 +34,7 @@ def gradient_window(model: nn.Module, input_size: Sequence[int]) -> np.ndarray:
     for name, parameter in model.named_parameters():
         value = 1 / parameter[0].numel() if parameter.ndim > 1 else float(not name.endswith("bias"))
         nn.init.constant_(parameter.requires_grad_(False), value)
-    with _Summing():
+    with Summing():
         last = Locator(image).run(model)
         steps = 2 * np.array(last.before_pooling()) // last.jump + 2  # whole ones, so that branches still fit
         side = image.shape[-2:] + steps * last.jump
@@ -69,6 +69,11 @@ class Locator(Trace):
         self.calls, self.maker = Counter(), maker
         self.located = None if maker else self.image
 
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if (kwargs or {}).get("dtype") == torch.float and self.leaf.dtype == torch.double:
+            kwargs = {**kwargs, "dtype": torch.double}  # a network that casts to float32 is measured in double, too
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
     def record(self, func, args: tuple, kwargs: dict, outputs: list[Tensor]) -> None:
         super().record(func, args, kwargs, outputs)
         call = self.place(), func._schema.name
@@ -81,7 +86,14 @@ class Locator(Trace):
                 self.located = output
 
 
-class _Summing(TorchFunctionMode):
+class Attached(TorchFunctionMode):
+    """Lets gradients through detach(): with t - t.detach() a layer has a slope and no effect."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return args[0] if func in (Tensor.detach, torch.detach) else func(*args, **(kwargs or {}))
+
+
+class Summing(Attached):
     """Makes layers sums with positive weights: max-pools add up; norms, dropout and summaries of whole maps are cut."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -89,7 +101,7 @@ class _Summing(TorchFunctionMode):
             return args[0]
         if func in (F.max_pool2d, torch.max_pool2d):
             return _sum_pool(*args, **(kwargs or {}))
-        result = func(*args, **(kwargs or {}))
+        result = super().__torch_function__(func, types, args, kwargs)
         summary = func in (F.adaptive_avg_pool2d, F.adaptive_max_pool2d, torch.mean, Tensor.mean)
         whole = summary and (result.ndim != 4 or max(result.shape[-2:]) == 1)
         return result.detach() if whole else result

@@ -6,7 +6,7 @@ what reaches a unit through a summary of a whole map: the gate of squeeze-and-ex
 back), the moments of group and layer norm.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import NoReturn
@@ -40,6 +40,8 @@ class Map:
     rows: tuple[int, ...] = (-1,)  # of the table, that it comes from; -1 is the image
     unpooled: tuple[int, int] | None = None  # once a whole map is pooled: the receptive field that it had
     maker: tuple = ()  # what made it, or the map that was pooled, if the trace keeps account of that
+    parts: tuple = ()  # of a concatenation of channels: how many each has, and its map or None
+    copies: frozenset = frozenset({(-1, 0, 0, 0, 0)})  # windows on maps of the same numbers: row, first and last pixels
 
     @property
     def rf(self) -> np.ndarray:
@@ -47,6 +49,9 @@ class Map:
 
     def before_pooling(self) -> tuple[int, int]:
         return self.unpooled or tuple(self.rf.tolist())
+
+    def moved_copies(self, first: np.ndarray, last: np.ndarray) -> frozenset:
+        return frozenset((row, *np.add(window, [*first, *last]).tolist()) for row, *window in self.copies)
 
 
 class Operation:
@@ -60,6 +65,20 @@ class Operation:
         self.given.update((parameter.name, value) for parameter, value in zip(parameters, args, strict=False))
         self.x, self.out = args[0], out
 
+    def connects(self, maps: list[Map], known: Mapping) -> bool:
+        """Return whether, where no positions are left, it is a fully connected layer: by name, or by many weights."""
+        if self.name in CONNECTED and len(maps) == 1 and self.out.ndim < 4:
+            return True
+        tensors = tensors_in(self.given)
+        features = max((tensor.numel() for tensor in tensors if tensor in known), default=0)
+        return self.name != "convolution" and any(t.numel() > features for t in tensors if t not in known)
+
+    def weighs(self, m: Map, known: Mapping) -> bool:
+        """Return whether it treats the positions of a map differently, as a product with a number for each does."""
+        others = [tensor for tensor in tensors_in(self.given) if tensor not in known]
+        by_position = any(t.ndim >= -dim and t.shape[dim] > 1 for t in others for dim in m.dims)
+        return self.pointwise and by_position and self.name not in ("add", "sub", "rsub")
+
 
 class Trace(TorchDispatchMode):
     """Knows of each tensor computed from the image which map it is, and writes a row per layer with a window."""
@@ -72,12 +91,14 @@ class Trace(TorchDispatchMode):
         self.running: list[tuple[str, nn.Module]] = []
         self.counted: dict[int, Tensor] = {}  # parameters so far, by address; held, so that it stays theirs
         self.covering: set[int] = set()  # rows of average pools whose window is the whole map
+        self.disguised: list[str] = []  # pooling by another name
+        self.output: object = None
 
     def run(self, model: nn.Module) -> Map:
         """Run the network once on the image; return the map that its output is, of several the widest."""
         try:
             with _watch(model, self):
-                output = model(self.image)
+                output = self.output = model(self.image)
         except BadInput:
             raise
         except Exception as error:  # a network may be anyone's and raise anything
@@ -109,13 +130,17 @@ class Trace(TorchDispatchMode):
         if maps and outputs:
             op = Operation(func, args, kwargs, outputs[0])
             if not op.name.startswith("new_") and not op.name.endswith("_like"):
-                self.maps.update(dict.fromkeys(outputs, self.follow(op, maps)))
+                m, end = self.follow(op, maps), 0
+                for out in outputs:
+                    start, end = end, end + out.shape[1:2].numel()
+                    split = op.name.startswith("split") and m.parts
+                    self.maps[out] = self.channels(op, m, start, end) if split else m
 
     def follow(self, op: Operation, maps: list[Map]) -> Map:
         """Return the map that the result is, given the maps that the operation has read."""
         positions = {dim for m in maps for dim in m.dims}
-        if not positions and op.name in CONNECTED and len(maps) == 1 and op.out.ndim < 4:
-            return self.connect(op, maps[0])
+        if not positions and op.connects(maps, self.maps):
+            return self.connect(op, self.merge(op, maps))
         if not positions and (op.name != "convolution" or op.out.ndim != 4):
             return self.merge(op, maps)
         ndim = op.out.ndim
@@ -131,6 +156,11 @@ class Trace(TorchDispatchMode):
     def pass_on(self, op: Operation, maps: list[Map]) -> Map:
         """Return the union of maps that keep their positions; refuse to write where another view keeps its old map."""
         union = self.merge(op, maps)
+        if op.name == "cat" and op.given["dim"] % op.out.ndim == 1:
+            parts = [(tensor.shape[1], self.maps.get(tensor)) for tensor in op.given["tensors"]]
+            union = replace(union, parts=tuple(part for n, m in parts for part in (m and m.parts or [(n, m)])))
+        if op.weighs(union, self.maps):
+            union = self.write_row("weights by position", union, tuple(op.out.shape[-3:]), op.out.shape[-3:-2].numel())
         if op.in_place:
             whole = op.x.untyped_storage().nbytes() == op.x.numel() * op.x.element_size()
             if op.x not in self.maps or not (whole or self.maps[op.x].rows == union.rows):
@@ -141,6 +171,7 @@ class Trace(TorchDispatchMode):
         """Return the union of maps that meet; a single value spread over a map is a gate, and left out."""
         maps = [m for m in maps if m.dims] or maps
         maps = [m for m in maps if m.size.max() > 1] or maps
+        copies = self.copied(op, maps)
         dims, sizes = {m.dims for m in maps}, {tuple(m.size.tolist()) for m in maps}
         if len(dims) > 1 or dims == {HEIGHT_WIDTH} and sizes != {op.out.shape[-2:]}:
             self.refuse(op.name)
@@ -155,7 +186,29 @@ class Trace(TorchDispatchMode):
         first = np.min([m.first for m in maps], axis=0)
         rows = tuple(sorted({row for m in maps for row in m.rows}))
         unpooled = widest.unpooled if all(m.unpooled for m in maps) else None
-        return replace(widest, jump=jump, first=first, last=last, rows=rows, unpooled=unpooled)
+        parts = maps[0].parts if len(maps) == 1 else ()
+        moved = {"jump": jump, "first": first, "last": last, "rows": rows, "unpooled": unpooled}
+        return replace(widest, **moved, parts=parts, copies=copies)
+
+    def copied(self, op: Operation, maps: list[Map]) -> frozenset:
+        """Return the windows on maps of the same numbers; note pooling that goes by another name.
+
+        That is, copies of a map that are shifted against each other meet in anything but a sum (a maximum, or a ReLU
+        of their difference), or an average has its root or logarithm taken.
+        """
+        copies = frozenset().union(*(m.copies for m in maps))
+        shifted = len({row for row, *_ in copies}) < len(copies)
+        averaged = any(window[:2] != window[2:] for _, *window in copies)
+        linear = op.name in LINEAR and (len(maps) == 1 or op.name not in ("mul", "div"))
+        if shifted and not linear or averaged and (op.name in ROOTS or op.name == "div" and len(maps) > 1):
+            self.disguised.append(self.label(op.name))
+        return frozenset() if op.name == "linalg_vector_norm" else copies
+
+    def channels(self, op: Operation, m: Map, start: int, end: int) -> Map:
+        """Return the map of a slice of concatenated channels: the parts that it touches."""
+        of = [part for n, part in m.parts for _ in range(n)][start:end]  # by channel; None where it is no map
+        touched = [part for part in dict.fromkeys(of) if part]
+        return self.merge(op, touched) if touched else replace(m, parts=())
 
     def slide(self, kind: str, op: Operation, m: Map, kernel=1, stride=1, dilation=1, before=0, after=0, **more) -> Map:
         """Write the row of a window, each argument a Pair, over a padded map; what ceil_mode adds is padding after."""
@@ -167,23 +220,24 @@ class Trace(TorchDispatchMode):
         first, last = m.first - before * m.jump, m.last + (reach - before) * m.jump
         unpooled = m.unpooled if (kernel == 1).all() else None  # a window sees a map again
         moved = replace(m, size=size, jump=m.jump * stride, first=first, last=last, unpooled=unpooled)
+        moved = replace(moved, parts=(), copies=m.moved_copies(first - m.first, last - m.last))
         own = {"kernel": kernel, "stride": stride, "dilation": dilation, "padding": padding}
         return self.write_row(kind, moved, tuple(op.out.shape[-3:]), op.x.shape[-3], **own, **more)
 
     def pool(self, kind: str, op: Operation, m: Map) -> Map:
         """Write the row of a layer that sees its whole map."""
-        last = m.last + (m.size - 1) * m.jump
-        pooled = replace(m, size=np.ones(2, int), last=last, dims=(), unpooled=m.before_pooling())
+        reach = (m.size - 1) * m.jump
+        pooled = replace(m, size=np.ones(2, int), last=m.last + reach, dims=(), unpooled=m.before_pooling())
+        pooled = replace(pooled, parts=(), copies=m.moved_copies(0 * reach, reach))
         channels_in = op.x.shape[1:].numel() // int(m.size.prod())
         return self.write_row(kind, pooled, (op.out.shape[1:].numel(), 1, 1), channels_in, kernel=m.size)
 
     def connect(self, op: Operation, m: Map) -> Map:
         """Write the row of a fully connected layer."""
         tensors = tensors_in(op.given)
-        (x,) = [tensor for tensor in tensors if tensor in self.maps]
-        channels = 1 if op.name == "convolution" else -1
-        params = self.count_new([tensor for tensor in tensors if tensor is not x])
-        return self.write_row("Linear", m, (op.out.shape[channels], 1, 1), x.shape[channels], params=params)
+        x, channels = next(tensor for tensor in tensors if tensor in self.maps), 1 if op.name == "convolution" else -1
+        params = self.count_new([tensor for tensor in tensors if tensor not in self.maps])
+        return self.write_row("Linear", m, (op.out.shape[channels], 1, 1), x.shape[channels], True, params=params)
 
     def count_new(self, parameters: list[Tensor]) -> int:
         """Return how many numbers these hold that no earlier row has counted."""
@@ -191,25 +245,31 @@ class Trace(TorchDispatchMode):
         self.counted.update(new)
         return sum(tensor.numel() for tensor in new.values())
 
-    def write_row(self, kind: str, m: Map, output: tuple, channels_in: int, **window: object) -> Map:
+    def write_row(self, kind: str, m: Map, output: tuple, channels_in: int, learned=False, **window: object) -> Map:
         """Write the row of the layer that makes a map, without a window but for what is given; return the map."""
-        path, module = self.running[-1]
-        bases = [base for base in type(module).__mro__ if base.__module__.startswith("torch.nn.modules.")]
-        is_layer = len(bases) > 1 and not any(module.children())  # more than nn.Module itself
-        call = "" if is_layer else kind.lower().replace(" ", "_")
-        row = {"layer": ".".join(filter(None, [path, call])), "kind": kind, "inputs": m.rows, "output": output}
+        row = {"layer": self.label(kind), "kind": kind, "inputs": m.rows, "output": output}
         row.update(kernel=1, stride=1, dilation=1, padding=0, groups=1, params=0, channels_in=channels_in)
         row.update(window, jump=m.jump, rf=m.rf, start=(m.first + m.last) / 2)
         for name in ("kernel", "stride", "dilation", "jump", "rf", "start"):
             row[name] = _plain_pair(row[name])
         self.rows.append(row)
-        return replace(m, rows=(len(self.rows) - 1,))
+        own = frozenset({(len(self.rows) - 1, 0, 0, 0, 0)})
+        return replace(m, rows=(len(self.rows) - 1,), copies=own if learned else m.copies)
+
+    def label(self, call: str) -> str:
+        """Return the path of the module that runs, with the call where it is no layer of PyTorch's."""
+        path, module = self.running[-1]
+        bases = [base for base in type(module).__mro__ if base.__module__.startswith("torch.nn.modules.")]
+        is_layer = len(bases) > 1 and not any(module.children())  # more than nn.Module itself
+        return ".".join(filter(None, [path, "" if is_layer else call.lower().replace(" ", "_")]))
 
     def place(self) -> str:
         path = self.running[-1][0] if self.running else ""
         return f"layer {path!r}" if path else "the network's own forward"
 
     def refuse(self, what: str) -> NoReturn:
+        mode = getattr(self.running[-1][1], "padding_mode", "zeros") if self.running else "zeros"
+        what = what if mode == "zeros" else f"padding_mode={mode}"
         raise BadInput(
             f"The receptive field cannot be followed through {what!r} in {self.place()}; accepted are 2-D "
             "convolutions, pooling, padding, crops, norms, element-wise operations, sums and concatenations."
@@ -225,7 +285,8 @@ def _convolve(trace: Trace, op: Operation, m: Map) -> Map:
         trace.refuse(f"convolution to {tuple(op.out.shape[1:])}")
     window = weight.shape[2:], op.given["stride"], op.given["dilation"], padding, padding
     params = trace.count_new(tensors_in([weight, op.given["bias"]]))
-    return trace.slide("Conv2d", op, m, *window, groups=op.given["groups"], params=params)
+    learned = weight.requires_grad or isinstance(weight, nn.Parameter)  # fixed ones may move or average a map
+    return trace.slide("Conv2d", op, m, *window, groups=op.given["groups"], params=params, learned=learned)
 
 
 def _pool(trace: Trace, op: Operation, m: Map) -> Map:
@@ -254,8 +315,11 @@ def _reduce(trace: Trace, op: Operation, m: Map) -> Map:
     dims = [dims] if isinstance(dims, int) else dims or range(op.x.ndim)
     gone = {dim % op.x.ndim - op.x.ndim for dim in dims}  # counted from the end
     left = [dim for dim in m.dims if dim not in gone]
+    average = op.name in ("mean", "sum")
+    trace.copied(op, [m])
+    if m.dims != tuple(left) and left and not average:
+        trace.disguised.append(trace.label(op.name))
     if m.dims and not left:
-        average = op.name in ("mean", "sum")
         return trace.pool("global pool" if average else f"global {op.name.removeprefix('a')} pool", op, m)
     shift = 0 if op.given.get("keepdim") else 1
     return replace(m, dims=tuple(dim + shift * sum(g > dim for g in gone) for dim in left))
@@ -271,9 +335,9 @@ def _pad(trace: Trace, op: Operation, m: Map) -> Map:
 
 def _crop(trace: Trace, op: Operation, m: Map) -> Map:
     dim = op.given["dim"] % op.x.ndim - op.x.ndim  # counted from the end
+    start, end, step = slice(op.given["start"], op.given["end"], op.given["step"]).indices(op.x.shape[dim])
     if dim not in HEIGHT_WIDTH or op.x.shape == op.out.shape:
-        return m
-    start, _, step = slice(op.given["start"], op.given["end"], op.given["step"]).indices(op.x.shape[dim])
+        return trace.channels(op, m, start, end) if m.parts and dim == 1 - op.x.ndim else m
     here = np.array([dim == -2, dim == -1])
     stride, before = np.where(here, step, 1), np.where(here, -start, 0)
     return trace.slide("crop", op, m, stride=stride, before=before, after=-m.size)
@@ -315,6 +379,11 @@ PASSING |= {"native_layer_norm", "native_dropout", "rrelu_with_noise", "hardswis
 PASSING |= {"log_sigmoid_forward", "channel_shuffle", "native_channel_shuffle"}
 PASSING |= {"alias", "clone", "detach", "expand", "_to_copy"}
 CONNECTED = {"addmm", "mm", "bmm", "baddbmm", "convolution"}  # fully connected layers, where no positions are left
+# The first add up shifted copies of a map at most; the roots take apart what an average joined.
+LINEAR = {"add", "sub", "rsub", "neg", "mul", "div", "mean", "sum", "cat", "split", "split_with_sizes", "slice"} | (
+    PASSING - {"hardswish", "_prelu_kernel", "log_sigmoid_forward", "rrelu_with_noise"}
+)
+ROOTS = {"log", "log2", "log10", "log1p", "pow", "sqrt", "rsqrt", "reciprocal", "xlogy", "special_xlog1py"}
 ALONG_ONE_DIMENSION = {"cat", "split", "split_with_sizes", "glu", "_softmax", "_log_softmax"}
 
 

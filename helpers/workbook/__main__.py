@@ -135,9 +135,9 @@ def check(**options) -> int:
 
     MODULE:FACTORY is such as my_network.py:Net, or a name such as dilated_193k; the status is 1 when one is not met.
     """
-    from helpers.workbook import students
+    from helpers.workbook import guarded
 
-    return students.check(**options)
+    return guarded.check(**options)
 
 
 @main.command()

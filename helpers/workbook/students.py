@@ -15,13 +15,18 @@ from helpers.models import MODELS, build
 from helpers.recipes import RECIPES, recipe_named
 
 
-def check(network: str, recipe: str | None, augmentation: str | None, accuracy: float | None) -> int:
-    """Print how a network stands to the challenge's constraints; return 1 when one of them is not met."""
+def judge(network: str, recipe: str | None, augmentation: str | None, accuracy: float | None) -> pd.DataFrame:
+    """Return how a network stands to the challenge's constraints, a row for each."""
     model = load_network(network)
     judged = recipe_named(recipe) if recipe is not None else RECIPES.get(network)
     if augmentation is not None:
         judged = load_pipeline(augmentation)
-    table = assignment.check(model, judged, accuracy)
+    return assignment.check(model, judged, accuracy)
+
+
+def check(network: str, recipe: str | None, augmentation: str | None, accuracy: float | None) -> int:
+    """Print how a network stands to the challenge's constraints; return 1 when one of them is not met."""
+    table = judge(network, recipe, augmentation, accuracy)
     print(format_table(table))
     return 0 if table.passed.all() else 1
 
@@ -48,6 +53,10 @@ def load_network(target: str) -> nn.Module:
     model = _make(target)
     if not isinstance(model, nn.Module):
         raise BadInput(f"{target} gives {kind_of(model)}; it must give a torch.nn.Module.")
+    if "_modules" not in vars(model):
+        raise BadInput(
+            f"The __init__ of {type(model).__name__} begins without super().__init__(): make it the first line."
+        )
     return model
 
 
@@ -67,7 +76,7 @@ def _make(target: str) -> object:
     try:
         return found()
     except (Exception, SystemExit) as error:  # a student's factory may raise anything
-        raise BadInput(f"{target}() raises {_describe(error)}; it is called without arguments.") from error
+        raise BadInput(f"{target}() raises {describe(error)}; it is called without arguments.") from error
 
 
 def load_object(target: str) -> object:
@@ -102,8 +111,9 @@ def _import(place: str) -> object:
         spec.loader.exec_module(module)
         return module
     except (Exception, SystemExit) as error:  # a student's module may be anything
-        raise BadInput(f"{place} cannot be imported ({_describe(error)}): mend it or give another module.") from error
+        raise BadInput(f"{place} cannot be imported ({describe(error)}): mend it or give another module.") from error
 
 
-def _describe(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
+    """Return an exception's kind and words, in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")
