@@ -86,17 +86,15 @@ def light(**normalisation: Channels) -> A.Compose:
     return pipeline(flip(), *pad_crop(2), shift_scale_rotate(degrees=10, p=0.1), coarse_dropout(p=0.1), **normalisation)
 
 
-def strong(**normalisation: Channels) -> A.Compose:
-    """Flip, pad by four and crop, rotate a quarter of the images, cover 8x8 of every other: for many epochs."""
-    return pipeline(flip(), *pad_crop(), shift_scale_rotate(degrees=10, p=0.25), coarse_dropout(8), **normalisation)
-
-
 AUGMENTATIONS = {  # functions of mean and std
     "none": pipeline,
     "flip": lambda **normalisation: pipeline(flip(), **normalisation),
     "shift_scale_rotate": lambda **normalisation: pipeline(shift_scale_rotate(), **normalisation),
     "coarse_dropout": lambda **normalisation: pipeline(coarse_dropout(), **normalisation),
-    **{whole.__name__: whole for whole in (flip_ssr_cutout, flip_ssr_cutout_colour, pad_crop_cutout, light, strong)},
+    "flip_ssr_cutout": flip_ssr_cutout,
+    "flip_ssr_cutout_colour": flip_ssr_cutout_colour,
+    "pad_crop_cutout": pad_crop_cutout,
+    "light": light,
 }
 
 
