@@ -15,6 +15,7 @@ from helpers.models.weights import save_weights
 from toy import run_command
 
 CONFIG = {"mean": [0.49, 0.48, 0.45], "std": [0.25, 0.24, 0.26]}
+ORIGIN = {"source": "synthetic", "seed": 0}
 IMAGES = np.random.default_rng(0).integers(256, size=(5, 32, 32, 3), dtype=np.uint8)
 
 
@@ -22,7 +23,7 @@ def write_run(folder, name):
     """Make a run folder of an untrained network that has seen a few images in training mode, as norms remember."""
     model = build(name).train()
     model(torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
-    config = {"network": name, **CONFIG}
+    config = {"network": name, **CONFIG, **ORIGIN}
     save_weights(Path(folder, WEIGHTS), model.state_dict(), {"config": config, "classes": tuple("abcdefghij")})
 
 
