@@ -1,4 +1,4 @@
-"""Give a notebook's figures 256 colours where nobody sees it, as `workbook render` does: `smaller_figures.py NOTEBOOK`."""
+"""Give a notebook's figures 256 colours where nobody sees it, as `workbook render` does: the argument is its path."""
 
 import sys
 
