@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from helpers import plots
 
@@ -120,3 +121,12 @@ def test_unproductive_layers_are_drawn_hollow():
 def test_save_makes_the_folder(tmp_path):
     plots.save(FIGURES["curves"]("t"), tmp_path / "images" / "figure.png")
     assert (tmp_path / "images" / "figure.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_names_of_points_that_lie_close_do_not_lie_on_each_other():
+    table = pd.DataFrame({"time": [1.0, 1.01, 3.0], "accuracy": [60.0, 60.1, 50.0], "std": 0.1}, index=["a", "b", "c"])
+    figure = plots.cost_and_accuracy(table, "t")
+    figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(name) for name in figure.axes[0].texts]  # without its line
+    assert len(boxes) == 3
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from helpers import results
 from helpers.data import take
 from helpers.models import build
 from helpers.recipes import RECIPES
@@ -44,3 +45,17 @@ def test_a_result_that_cannot_be_written_leaves_the_old_one(tmp_path):
     with pytest.raises(TypeError):
         write_result(tmp_path / "r.json", {"a": object()})
     assert json.loads((tmp_path / "r.json").read_text()) == {"a": 1} and len(list(tmp_path.iterdir())) == 1
+
+
+def test_measured_takes_whole_recipes_and_of_each_network_the_most_images(tmp_path, monkeypatch):
+    (path,) = results.RELEASED.glob("mini_resnet-seed0.json")
+    record = json.loads(path.read_text())
+    few, changed = record | {"train_images": 45_000}, record | {"seed": 7, "changes": {"epochs": 2}}
+    for number, one in enumerate((few, record, record | {"seed": 1}, changed)):
+        write_result(tmp_path / f"{number}.json", one)
+    monkeypatch.setattr(results, "RELEASED", tmp_path)
+    runs = results.measured()
+    assert list(zip(runs.network, runs.seed, runs.images, strict=True)) == [
+        ("mini_resnet", seed, 50_000) for seed in (0, 1)
+    ]
+    assert runs.accuracy[0] == record["final"]["test_accuracy"] and runs.rows[0] == record["epochs"]
