@@ -34,7 +34,7 @@ def work(job, shared, folder, told):
 def address():
     """A scheduler and a worker, two threads of which share this process."""
     with warnings.catch_warnings(), distributed.LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=False, protocol="tcp://", dashboard_address=None,
+        n_workers=1, threads_per_worker=2, processes=False, protocol="tcp://", dashboard_address=":0",
         silence_logs=logging.CRITICAL,
     ) as local:  # fmt: skip
         yield local.scheduler_address
