@@ -1,27 +1,14 @@
-"""Exercises that check themselves: the reader puts an answer in the place of `...`, and `check` says how it stands."""
+"""The exercises of notebook 07."""
 
 import operator
 
 from torch import nn
 
 from helpers import assignment
-from helpers.engines.answering import Case, agrees, guess, measures, network, verdict
+from helpers.engines.answering import Case, agrees, guess, measures, network
 from helpers.engines.judging import count_separable
-from helpers.errors import nearest
 from helpers.receptive_field import layer_table, total
 from helpers.summary import parameter_count
-
-
-def check(exercise: str, answer: object = ..., hint: int = 1) -> None:
-    """Print how an answer stands: not attempted, not yet with the case that fails and a hint, or passed.
-
-    `hint=2` prints a plainer hint. Whatever the answer is or does, nothing is raised, and no solution is told.
-    """
-    name = str(exercise)
-    if name in EXERCISES:
-        print(f"{name}: {verdict(EXERCISES[name], answer, hint)}")
-    else:
-        print(f"There is no exercise {name!r}. {nearest(name, EXERCISES)}")
 
 
 def _classifier() -> int:
@@ -56,7 +43,6 @@ def _unmet(answer: object) -> str:
     return "" if unmet.empty else "{}: {} is required, and it has {}.".format(*unmet.iloc[0, :3])
 
 
-# Notebook 07. Each case: what is asked of an answer, a hint, and a plainer one.
 EXERCISES: dict[str, list[Case]] = {
     # the parameters of a fully connected layer behind a flattened map of 32 channels
     "07.1": [
@@ -80,8 +66,15 @@ EXERCISES: dict[str, list[Case]] = {
         (guess(operator.gt, _strided, "It is too large."), "Whose view does a stride widen?",
          "A stride counts for the layers after its own."),
     ],
-    # a function: a depthwise-separable convolution
+    # a network: a wider view for no more parameters
     "07.4": [
+        (measures(lambda model: _actual(model, "parameters") <= 63_000, "It has more than 63,000 parameters."),
+         "One option of a convolution widens the view for nothing.", "Do not add layers: dilate those that are there."),
+        (measures(lambda model: _actual(model, "receptive field") > 60, "It sees 60 pixels or fewer."),
+         "Where is a step on the map the most pixels?", "Dilate the last convolutions more, padding by as much."),
+    ],
+    # a function: a depthwise-separable convolution
+    "07.5": [
         (measures(_keeps_side, "For (8, 24) it does not turn maps (8, 8, 8) into (24, 8, 8).", 8, 24),
          "The side should stay.", "A kernel of 3 needs padding=1; the last convolution gives the new channels."),
         (measures(_is_separable, "For (8, 24) it is not separable: 3x3 and then 1x1, nothing else.", 8, 24),
@@ -89,13 +82,6 @@ EXERCISES: dict[str, list[Case]] = {
          "The first convolution has groups=channels_in and as many outputs, the second a kernel of 1."),
         (measures(_is_separable, "It is wrong for channels that are not shown.", 5, 7),
          "Does it use both arguments?", "Only kernels and padding are numbers in it."),
-    ],
-    # a network: a wider view for no more parameters
-    "07.5": [
-        (measures(lambda model: _actual(model, "parameters") <= 63_000, "It has more than 63,000 parameters."),
-         "One option of a convolution widens the view for nothing.", "Do not add layers: dilate those that are there."),
-        (measures(lambda model: _actual(model, "receptive field") > 60, "It sees 60 pixels or fewer."),
-         "Where is a step on the map the most pixels?", "Dilate the last convolutions more, padding by as much."),
     ],
     # a network: the challenge's network in a sixth of the parameters
     "07.6": [
