@@ -126,6 +126,7 @@ def test_the_quick_profile_changes_parameters_that_exist():
     assert quick != full
 
 
-def test_the_readme_has_the_results_of_today():
-    text = (ROOT / "README.md").read_text("utf-8")
-    assert text == publish.insert_results(text)
+@pytest.mark.parametrize("page", publish.PAGES)
+def test_a_page_has_the_results_of_today(page):
+    text = (ROOT / page).read_text("utf-8")
+    assert text == publish.insert_results(text, page)

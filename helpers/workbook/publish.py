@@ -161,20 +161,21 @@ def release(run_dir: str | Path) -> None:
 
 
 def readme() -> None:
-    """Write the README's table of results."""
-    path = ROOT / "README.md"
-    write_atomically(path, insert_results(path.read_text("utf-8")).encode())  # a full disk would leave it empty
+    """Write the tables of results into the README and the released weights' card."""
+    for page in PAGES:
+        path = ROOT / page
+        write_atomically(path, insert_results(path.read_text("utf-8"), page).encode())  # a full disk would empty it
 
 
-def insert_results(text: str) -> str:
-    """Return the README with its two tables of results as the files in notebooks/results/ give them."""
+def insert_results(text: str, page: str = "README.md") -> str:
+    """Return the page with its tables of results as the files in notebooks/results/ give them."""
     records = [read_result(path) for path in sorted((ROOT / "notebooks" / "results").glob("*.json"))]
-    for name, table in (("headline", format_headline(records)), ("results", format_results(records))):
+    for name in PAGES[page]:
         before, start, rest = text.partition(f"<!-- {name} -->\n")
         _, end, after = rest.partition(f"<!-- /{name} -->")
         if not end:
-            raise BadInput(f"README.md has no lines <!-- {name} --> and <!-- /{name} -->: put them around the table.")
-        text = before + start + table + end + after
+            raise BadInput(f"{page} has no lines <!-- {name} --> and <!-- /{name} -->: put them around the table.")
+        text = before + start + TABLES[name](records) + end + after
     return text
 
 
@@ -212,6 +213,11 @@ def format_results(records: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def format_released(records: list[dict]) -> str:
+    """Return the table of the networks whose weights are released."""
+    return format_results([record for record in records if (RELEASED / f"{record['network']}.safetensors").is_file()])
+
+
 def _format_row(runs: list[dict]) -> str:
     """Return the row of a network's runs; a dash for what no run at the recipe's length has measured yet."""
     about, published = runs[0], runs[0]["published"] or {"accuracy": None}
@@ -237,3 +243,7 @@ def _mean_and_spread(runs: list[dict]) -> str:
     accuracies = [run["final"]["test_accuracy"] for run in runs]
     spread = f" ± {np.std(accuracies, ddof=1):.2f}" if len(runs) > 1 else ""
     return f"{np.mean(accuracies):.2f}{spread} %"
+
+
+TABLES = {"headline": format_headline, "results": format_results, "released": format_released}
+PAGES = {"README.md": ("headline", "results"), "notebooks/results/README.md": ("released",)}
