@@ -1,7 +1,7 @@
 PYTHON ?= python3
 workbook = .venv/bin/workbook
 
-.PHONY: help install run test faults cluster scaling full render page lint clean
+.PHONY: help install run test faults cluster scaling full render page address lint clean
 
 help:  # print these targets
 	@sed -n 's/^\([a-z]*\):[^#]*# \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -34,6 +34,9 @@ page: .venv/installed  # run docs/my_network_does_not_learn.ipynb again, a minut
 	@MPLBACKEND=module://matplotlib_inline.backend_inline .venv/bin/jupyter nbconvert --execute --inplace docs/my_network_does_not_learn.ipynb \
 	  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.coalesce_streams=True
 	@.venv/bin/python docs/smaller_figures.py docs/my_network_does_not_learn.ipynb
+
+address: .venv/installed  # write REPOSITORY=OWNER/NAME, on GitHub, and links to Colab wherever a reader meets them
+	@.venv/bin/python docs/address.py $(REPOSITORY)
 
 lint: .venv/installed  # check style, and who imports whom
 	@.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/lint-imports

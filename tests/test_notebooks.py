@@ -1,16 +1,12 @@
 """The committed notebooks: their form, their outputs, and that their parameters and profiles agree."""
 
 import re
-import tomllib
 
 import nbformat
 import pytest
 
 from helpers.workbook import parameters, publish, running
 from helpers.workbook.parameters import NOTEBOOKS, ROOT, find_cell
-
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-REPOSITORY = PROJECT["urls"]["Repository"]
 
 STEMS = [
     "01_data_statistics",
@@ -80,27 +76,6 @@ def test_an_ignored_output_has_a_reason(notebook):
         assert ignored == bool(tags(cell) & {"why-timings", "why-versions"}), cell.source
 
 
-def colab(stem):
-    """Return the address at which Colab opens this version's notebook."""
-    place = REPOSITORY.removeprefix("https://github.com/")
-    return f"https://colab.research.google.com/github/{place}/blob/v{PROJECT['version']}/notebooks/{stem}.ipynb"
-
-
-def test_its_badge_and_links_name_itself_its_neighbours_and_the_version(stem, notebook):
-    place = STEMS.index(stem)
-    links = [f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab(stem)})"]
-    for word, neighbours in (("Previous", STEMS[:place][-1:]), ("Next", STEMS[place + 1 :][:1])):
-        links += [f"{word}: [{s.replace('_', ' ')}]({s}.ipynb) ([Colab]({colab(s)}))" for s in neighbours]
-    _, _, badge, _, neighbours = find_cell(notebook, "title").source.split("\n")
-    assert [badge, *neighbours.split(" · ")] == links
-
-
-def test_its_bootstrap_cell_installs_this_version_and_is_the_same_everywhere(notebook):
-    bootstrap = find_cell(notebook, "bootstrap").source
-    assert f'"{PROJECT["name"]} @ git+{REPOSITORY}@v{PROJECT["version"]}"' in bootstrap
-    assert bootstrap == find_cell(nbformat.read(NOTEBOOKS / f"{STEMS[0]}.ipynb", 4), "bootstrap").source
-
-
 def test_its_parameters_are_literals_each_with_a_comment(stem, notebook):
     lines = find_cell(notebook, "parameters").source.splitlines()
     assert all(re.fullmatch(r"[A-Z][A-Z0-9_]* = [^#]+  # .+", line) for line in lines)
@@ -151,11 +126,7 @@ def test_the_quick_profile_changes_parameters_that_exist():
     assert quick != full
 
 
-def test_the_readme_has_the_results_of_today():
-    text = (ROOT / "README.md").read_text("utf-8")
-    assert text == publish.insert_results(text)
-
-
-def test_the_readme_links_every_notebook_of_this_version_in_colab():
-    text = (ROOT / "README.md").read_text("utf-8")
-    assert re.findall(r"https://colab\.research\.google\.com/[^)\s]+", text) == [colab(stem) for stem in STEMS]
+@pytest.mark.parametrize("page", publish.PAGES)
+def test_a_page_has_the_results_of_today(page):
+    text = (ROOT / page).read_text("utf-8")
+    assert text == publish.insert_results(text, page)

@@ -109,7 +109,17 @@ def test_the_command_is_installed():
     assert command.load() is main
 
 
-def test_ci_runs_the_two_commands():
-    steps = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]["workbook"]["steps"]
-    assert [step["run"] for step in steps if "run" in step] == ["make run", "make test"]
+def test_ci_runs_the_two_commands_and_what_stands_for_them_without_make():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))["jobs"]
+    runs = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
+    assert runs["workbook"] == ["make run", "make test"]
+    page = (ROOT / "docs/commands.md").read_text("utf-8")
+    assert all(f"\n{command}\n" in page for command in runs["without-make"]) and len(runs["without-make"]) == 3
     assert (ROOT / ".ci/run").stat().st_mode & 0o111
+
+
+def test_the_citation_and_the_licences_are_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
+    page = (ROOT / "docs/licences.md").read_text("utf-8")
+    assert re.findall(r"^\| ([a-z-]+) \|", page, re.MULTILINE)[2:] == [r.name for r in RUNTIME]

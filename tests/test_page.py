@@ -37,15 +37,7 @@ def test_it_has_the_form_of_a_notebook_and_is_none_of_the_numbered(page, code_ce
     assert PAGE.stem not in parameters.notebooks()
 
 
-def test_its_links_and_first_cell_are_of_this_version(page):
-    numbered = next(iter(parameters.notebooks().values()))
-    other = nbformat.read(numbered, 4)
-    assert find_cell(page, "bootstrap").source == find_cell(other, "bootstrap").source
-    badge = find_cell(other, "title").source.split("\n")[2]
-    assert (
-        badge.replace(f"notebooks/{numbered.name}", f"docs/{PAGE.name}")
-        == find_cell(page, "title").source.split("\n")[2]
-    )
+def test_its_links_to_notebooks_land(page):
     text = "\n".join(cell.source for cell in page.cells)
     linked = set(re.findall(r"\]\(\.\./notebooks/(\w+\.ipynb)\)", text))
     assert linked and all((NOTEBOOKS / name).is_file() for name in linked)

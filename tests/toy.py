@@ -29,7 +29,8 @@ def make_workbook(root, monkeypatch):
     for folder in ("notebooks/profiles", "notebooks/results", "images", "runs"):
         (root / folder).mkdir(parents=True)
     (root / "notebooks/profiles/quick.yaml").write_text("{}\n")
-    (root / "README.md").write_text("# Toy\n\n<!-- results -->\n<!-- /results -->\n")
+    for page, names in publish.PAGES.items():
+        (root / page).write_text("# Toy\n\n" + "".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in names))
     monkeypatch.setattr(notebook_parameters, "NOTEBOOKS", root / "notebooks")
     monkeypatch.setattr(running, "RUNS", root / "runs")
     monkeypatch.setattr(publish, "ROOT", root)

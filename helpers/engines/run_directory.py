@@ -73,6 +73,8 @@ def refusing_disk(folder: Path) -> Iterator[None]:
 def read_json(path: Path, problem: str) -> dict:
     """Return a file's object; raises BadInput with the path and the problem where it holds none."""
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ValueError("it is a pipe or a device")  # reading one may never end
         content = json.loads(path.read_text("utf-8"))
         if not isinstance(content, dict):
             raise ValueError("it holds no object")

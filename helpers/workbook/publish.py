@@ -29,6 +29,7 @@ METADATA = {
 }
 # Two or more names after slashes, or a drive's letter, at a word's start: no URL, no ratio, no HTML tag.
 ABSOLUTE_PATH = re.compile(r"""(?:^|[\s'"(=\[])((?:/[\w.+-]+){2,}|[A-Za-z]:\\\w+)""", re.MULTILINE)
+OWN = ("fast_200k", "best_200k")  # the workbook's networks, which the README names first
 UNSEEN = 12  # of 255: a change of a pixel's colour that nobody sees
 
 
@@ -160,18 +161,34 @@ def release(run_dir: str | Path) -> None:
 
 
 def readme() -> None:
-    """Write the README's table of results."""
-    path = ROOT / "README.md"
-    write_atomically(path, insert_results(path.read_text("utf-8")).encode())  # a full disk would leave it empty
+    """Write the tables of results into the README and the released weights' card."""
+    for page in PAGES:
+        path = ROOT / page
+        write_atomically(path, insert_results(path.read_text("utf-8"), page).encode())  # a full disk would empty it
 
 
-def insert_results(text: str) -> str:
-    """Return the README with its table of results as the files in notebooks/results/ give it."""
+def insert_results(text: str, page: str = "README.md") -> str:
+    """Return the page with its tables of results as the files in notebooks/results/ give them."""
     records = [read_result(path) for path in sorted((ROOT / "notebooks" / "results").glob("*.json"))]
-    marked = re.compile("(<!-- results -->\n).*(<!-- /results -->)", re.DOTALL)
-    if not marked.search(text):
-        raise BadInput("README.md has no lines <!-- results --> and <!-- /results -->: put them around the table.")
-    return marked.sub(lambda found: found[1] + format_results(records) + found[2], text)
+    for name in PAGES[page]:
+        before, start, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- /{name} -->")
+        if not end:
+            raise BadInput(f"{page} has no lines <!-- {name} --> and <!-- /{name} -->: put them around the table.")
+        text = before + start + TABLES[name](records) + end + after
+    return text
+
+
+def format_headline(records: list[dict]) -> str:
+    """Return a Markdown table of the workbook's own networks: the command, the accuracy, and how long it takes."""
+    lines = ["| command, after `make install` | test accuracy | epochs | minutes |", "|---|---:|---:|---:|"]
+    for name in OWN:
+        if runs := _at_full_length([record for record in records if record["network"] == name]):
+            accuracy, minutes = _mean_and_spread(runs), np.mean([run["final"]["train_minutes"] for run in runs])
+            seeds = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}"
+            command = f"`.venv/bin/workbook train {name}`"
+            lines.append(f"| {command} | {accuracy} ({seeds}) | {len(runs[0]['epochs'])} | {minutes:.0f} |")
+    return "\n".join(lines) + "\n"
 
 
 def format_results(records: list[dict]) -> str:
@@ -196,19 +213,37 @@ def format_results(records: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def format_released(records: list[dict]) -> str:
+    """Return the table of the networks whose weights are released."""
+    return format_results([record for record in records if (RELEASED / f"{record['network']}.safetensors").is_file()])
+
+
 def _format_row(runs: list[dict]) -> str:
     """Return the row of a network's runs; a dash for what no run at the recipe's length has measured yet."""
-    whole = [run for run in runs if not run["changes"]]
-    most = max([run["train_images"] for run in whole], default=0)
-    whole = [run for run in whole if run["train_images"] == most]
     about, published = runs[0], runs[0]["published"] or {"accuracy": None}
     theirs = f"{published['accuracy']:.2f} % ({published['epochs']} epochs)" if published["accuracy"] else "–"
     row = f"| {about['network']} | {about['parameters']:,} | {about['receptive_field']} | {theirs} "
+    whole = _at_full_length(runs)
     if not whole:
         return row + "| – | – | 0 | – | – | – |"
-    accuracies = [run["final"]["test_accuracy"] for run in whole]
-    spread = f" ± {np.std(accuracies, ddof=1):.2f}" if len(whole) > 1 else ""
     low, high = binomtest(whole[0]["final"]["correct"], whole[0]["final"]["seen"]).proportion_ci(method="wilson")
     minutes = np.mean([run["final"]["train_minutes"] for run in whole])
-    row += f"| {np.mean(accuracies):.2f}{spread} % | {100 * low:.1f} to {100 * high:.1f} | {len(whole)} "
-    return row + f"| {len(whole[0]['epochs'])} | {most:,} | {minutes:.0f} |"
+    row += f"| {_mean_and_spread(whole)} | {100 * low:.1f} to {100 * high:.1f} | {len(whole)} "
+    return row + f"| {len(whole[0]['epochs'])} | {whole[0]['train_images']:,} | {minutes:.0f} |"
+
+
+def _at_full_length(runs: list[dict]) -> list[dict]:
+    """Return the runs of a recipe as it stands, of these the ones on the most images, by seed."""
+    whole = [run for run in runs if not run["changes"]]
+    most = max([run["train_images"] for run in whole], default=0)
+    return sorted((run for run in whole if run["train_images"] == most), key=lambda run: run["seed"])
+
+
+def _mean_and_spread(runs: list[dict]) -> str:
+    accuracies = [run["final"]["test_accuracy"] for run in runs]
+    spread = f" ± {np.std(accuracies, ddof=1):.2f}" if len(runs) > 1 else ""
+    return f"{np.mean(accuracies):.2f}{spread} %"
+
+
+TABLES = {"headline": format_headline, "results": format_results, "released": format_released}
+PAGES = {"README.md": ("headline", "results"), "notebooks/results/README.md": ("released",)}

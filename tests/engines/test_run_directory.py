@@ -155,6 +155,13 @@ def test_file_is_written_with_its_folder_and_nothing_beside_it(tmp_path):
     assert (tmp_path / "new/file").read_bytes() == b"new" and names(tmp_path / "new") == ["file"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes with names")
+def test_a_pipe_in_place_of_a_config_is_told_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(BadInput, match="it is a pipe or a device"), opened(tmp_path):
+        pass
+
+
 def test_no_flipped_bit_of_a_checkpoint_goes_unnoticed(tmp_path):
     """torch.load alone misses nearly all of them."""
     with opened(tmp_path) as run:

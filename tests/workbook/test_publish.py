@@ -262,8 +262,8 @@ def test_the_readme_has_a_row_for_each_network_from_its_runs_at_full_length(toy)
     }
     for name, record in others.items():
         (toy / f"notebooks/results/{name}.json").write_text(json.dumps(record))
-    text = "before\n<!-- results -->\nold\n<!-- /results -->\nafter\n"
-    lines = publish.insert_results(text).splitlines()
+    text = "<!-- headline -->\n<!-- /headline -->\nbefore\n<!-- results -->\nold\n<!-- /results -->\nafter\n"
+    lines = publish.insert_results(text).partition("<!-- /headline -->\n")[2].splitlines()
     assert lines[:2] == ["before", "<!-- results -->"] and lines[-2:] == ["<!-- /results -->", "after"]
     assert lines[4:6] == [
         "| a_small | 193,535 | 47 | – | – | – | 0 | – | – | – |",
@@ -271,6 +271,15 @@ def test_the_readme_has_a_row_for_each_network_from_its_runs_at_full_length(toy)
     ]
     assert lines[2].count("|") == lines[3].count("|") == lines[4].count("|") == 11
     assert lines[7].endswith("Machine: 2-core Toy, torch 2.15.0; H200, torch 2.15.0.")
+
+
+def test_the_headline_has_the_workbooks_own_networks_at_full_length():
+    ours = RECORD | {"network": "fast_200k", "published": None}
+    second = ours | {"seed": 2, "final": ours["final"] | {"test_accuracy": 81.1, "correct": 8110}}
+    short = ours | {"network": "best_200k", "changes": {"epochs": 1}}
+    lines = publish.format_headline([RECORD, second, ours, short]).splitlines()
+    assert lines[2:] == ["| `.venv/bin/workbook train fast_200k` | 80.60 ± 0.71 % (2 seeds) | 2 | 62 |"]
+    assert lines[0].count("|") == lines[1].count("|") == lines[2].count("|")
 
 
 def test_the_interval_is_wilsons_by_hand():
@@ -286,7 +295,7 @@ def test_a_readme_without_markers_and_a_damaged_result_are_named(toy):
         publish.insert_results("no markers")
     (toy / "notebooks/results/a.json").write_text("{")
     with pytest.raises(BadInput, match="a.json is damaged"):
-        publish.insert_results("<!-- results -->\n<!-- /results -->")
+        publish.insert_results("<!-- headline -->\n<!-- /headline -->\n<!-- results -->\n<!-- /results -->")
 
 
 def without(name):
