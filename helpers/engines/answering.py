@@ -37,9 +37,9 @@ def verdict(cases: Iterable[Case], answer: object, hint: int) -> str:
     return "passed"
 
 
-def guess(wrong: Callable[[Real, Real], bool], oracle: Callable[[], Real], told: str) -> Problem:
-    """Return the problem of a number that compares with the oracle's as `wrong` says."""
-    return lambda answer: told if wrong(_number(answer), oracle()) else ""
+def guess(wrong: Callable[[Real, Real], bool], oracle: Real | Callable[[], Real], told: str) -> Problem:
+    """Return the problem of a number that compares with the right one, or what an oracle gives, as `wrong` says."""
+    return lambda answer: told if wrong(_number(answer), oracle() if callable(oracle) else oracle) else ""
 
 
 def agrees(oracle: Callable[..., Real], *arguments: object, shown: bool = True) -> Problem:

@@ -13,17 +13,14 @@ from helpers.recipes import Recipe
 DARK = np.random.default_rng(0).integers(0, 16, (2, 3, 3, 3), np.uint8)  # whose squares fit into uint8
 BRIGHT = np.concatenate([DARK, 200 + DARK])
 TWO = np.array([[0, 0], [0, 1]])  # an image that is all black, and one that is half white
-WITHIN = TWO.std(axis=1).mean
+WITHIN = TWO.std(axis=1).mean()
+WHITE = (1 - CIFAR10_MEAN[0]) / CIFAR10_STD[0]  # in the red channel, normalised
 SORTED = np.repeat([0, 1, 2], 20)
 MIXED = np.random.default_rng(0).permutation(np.repeat([0, 1, 2, 3], [50, 30, 20, 10]))
 
 
 def _spread(images: np.ndarray) -> np.ndarray:
     return statistics(images)["std"].to_numpy()
-
-
-def _white() -> float:
-    return (1 - CIFAR10_MEAN[0]) / CIFAR10_STD[0]
 
 
 def _normalises(right: Callable[..., bool]) -> Problem:
@@ -77,11 +74,11 @@ EXERCISES: dict[str, list[Case]] = {
          "The pixels of the second image are 0 and 1, and its mean is 0.5.", "How far from 0.5 is each of its pixels?"),
     ],
     "01.3": [  # white, normalised, in the red channel
-        (guess(lambda given, right: given > 100, _white, "It is far too large."),
+        (guess(lambda given, right: given > 100, WHITE, "It is far too large."),
          "Mean and standard deviation belong to the scale from 0 to 1.", "White is 255 in an image, and 1 on it."),
-        (guess(lambda given, right: given > right + 0.1, _white, "It is too large."),
+        (guess(lambda given, right: given > right + 0.1, WHITE, "It is too large."),
          "First the mean is subtracted. Which standard deviation divides?", "Divide by that of all pixels: 0.2470."),
-        (guess(lambda given, right: given < right - 0.1, _white, "It is too small."),
+        (guess(lambda given, right: given < right - 0.1, WHITE, "It is too small."),
          "The distance from the mean is counted in standard deviations.", "Subtract 0.4914; then divide by 0.2470."),
     ],
     "01.4": [  # a recipe: black becomes -1 and white 1
