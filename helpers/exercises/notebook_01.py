@@ -14,7 +14,7 @@ DARK = np.random.default_rng(0).integers(0, 16, (2, 3, 3, 3), np.uint8)  # whose
 BRIGHT = np.concatenate([DARK, 200 + DARK])
 TWO = np.array([[0, 0], [0, 1]])  # an image that is all black, and one that is half white
 WITHIN = TWO.std(axis=1).mean()
-WHITE = (1 - CIFAR10_MEAN[0]) / CIFAR10_STD[0]  # in the red channel, normalised
+WHITE = (1 - CIFAR10_MEAN[0]) / CIFAR10_STD[0]  # red, normalised
 SORTED = np.repeat([0, 1, 2], 20)
 MIXED = np.random.default_rng(0).permutation(np.repeat([0, 1, 2, 3], [50, 30, 20, 10]))
 
@@ -27,8 +27,8 @@ def _normalises(right: Callable[..., bool]) -> Problem:
     def problem(answer: object) -> str:
         if not isinstance(answer, Recipe):
             raise BadInput(f"It should be a recipe, and is {kind_of(answer)}.")
-        black, white = (np.array([[0], [1]]) - answer.mean) / answer.std
-        return "" if right(black, white) else f"Black becomes {black.round(2)}, and white {white.round(2)}."
+        low, high = (np.array([[0], [1]]) - answer.mean) / answer.std
+        return "" if right(low, high) else f"0 becomes {low.round(2)}, and 255 becomes {high.round(2)}."
 
     return problem
 
@@ -56,7 +56,7 @@ EXERCISES: dict[str, list[Case]] = {
         (gives(lambda made, _: np.shape(made) == (3,), "It does not give three numbers.", DARK),
          "Over which axes is the sum, and which axis stays?", "Axes 0, 1 and 2 are images, rows and columns."),
         (gives(lambda made, images: not alike(made, 255 * _spread(images)), "These are grey levels.", DARK),
-         "The scale from 0 to 1 is asked for.", "White is 255 in the images, and 1 on that scale."),
+         "The scale from 0 to 1 is asked for.", "255 in the images is 1 on that scale."),
         (gives(lambda made, images: not alike(made, images.std((1, 2)).mean(0) / 255), "It is another one.", DARK),
          "All pixels of all images are one heap.", "Do not take a standard deviation of each image first."),
         (gives(lambda made, images: alike(made, _spread(images)), "For images of dark pixels it is wrong.", DARK),
@@ -73,18 +73,18 @@ EXERCISES: dict[str, list[Case]] = {
         (guess(operator.lt, WITHIN, "It is too small."),
          "The pixels of the second image are 0 and 1, and its mean is 0.5.", "How far from 0.5 is each of its pixels?"),
     ],
-    "01.3": [  # white, normalised, in the red channel
+    "01.3": [  # what 255 becomes in the red channel
         (guess(lambda given, right: given > 100, WHITE, "It is far too large."),
-         "Mean and standard deviation belong to the scale from 0 to 1.", "White is 255 in an image, and 1 on it."),
+         "Mean and standard deviation belong to the scale from 0 to 1.", "255 in an image is 1 on that scale."),
         (guess(lambda given, right: given > right + 0.1, WHITE, "It is too large."),
          "First the mean is subtracted. Which standard deviation divides?", "Divide by that of all pixels: 0.2470."),
         (guess(lambda given, right: given < right - 0.1, WHITE, "It is too small."),
          "The distance from the mean is counted in standard deviations.", "Subtract 0.4914; then divide by 0.2470."),
     ],
-    "01.4": [  # a recipe: black becomes -1 and white 1
-        (_normalises(lambda black, white: alike(white - black, [2] * 3)), "What decides how far apart they are?",
+    "01.4": [  # a recipe: 0 becomes -1 and 255 becomes 1
+        (_normalises(lambda low, high: alike(high - low, [2] * 3)), "What decides how far apart they are?",
          "The subtracted mean moves both alike; dividing by the standard deviation draws them apart."),
-        (_normalises(lambda black, white: alike(white, [1] * 3)), "Which grey lies half way, and has to become 0?",
+        (_normalises(lambda low, high: alike(high, [1] * 3)), "Which value lies half way, and has to become 0?",
          "The mean is what becomes 0."),
     ],
     "01.5": [  # a function: the places of a hold-out with the same share of each class

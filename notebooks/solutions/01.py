@@ -18,7 +18,7 @@ def channel_spread(images):
 within_spread = 0.25  # 0 in the black image and 0.5 in the other
 
 # %% 01.3
-white_red = 2.06  # (1 - 0.4914) / 0.2470
+from_255 = 2.06  # (1 - 0.4914) / 0.2470
 
 # %% 01.4
 centred = replace(RECIPES["fast_200k"], mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
