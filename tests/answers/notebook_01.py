@@ -82,15 +82,15 @@ WRONG = [
     ("01.4", normalising_by(0.5, 0.25), "how far apart"),
     ("01.4", normalising_by(0, 1), "how far apart"),
     ("01.4", normalising_by(0, 0.5), "half way"),
-    ("01.5", labels_themselves, "Not their labels"),
-    ("01.5", yes_or_no, "yes or no"),
-    ("01.5", first_tenth, "do not know of classes"),
-    ("01.5", by_chance, "do not know of classes"),
+    ("01.5", labels_themselves, "not their labels"),
+    ("01.5", yes_or_no, "True or False"),
+    ("01.5", first_tenth, "Neither chance nor order"),
+    ("01.5", by_chance, "Neither chance nor order"),
     ("01.5", of_equal_number, "different size"),
     ("01.5", always_a_tenth, "different size"),
     ("01.6", unweighted, "not of the same size"),
     ("01.6", deviations_averaged, "standard deviations or variances"),
-    ("01.6", variances_averaged, "without any spread"),
+    ("01.6", variances_averaged, "lie far apart"),
 ]
 
 # What no hint to a wrong answer may contain: the beginning of the right one.

@@ -39,14 +39,14 @@ WRONG = [
     ("03.2", lambda least, kernel: (least - 1) / (kernel - 1), "half of a layer"),
     ("03.2", lambda least, kernel: least // kernel, "each layer adds"),
     ("03.2", lambda least, kernel: (least - 1) // (kernel - 1), "each layer adds"),
-    ("03.2", lambda least, kernel: math.ceil((least - 1) / (kernel - 1)), "not larger"),
+    ("03.2", lambda least, kernel: math.ceil((least - 1) / (kernel - 1)), "Equal is not more"),
     ("03.2", lambda least, kernel: (least - 1) // 2 + 1, "both arguments"),
     ("03.3", lambda r, j, k, s, d: r + d * (k - 1) * j, "receptive field first"),
     ("03.3", lambda r, j, k, s, d: (j * s, r + d * (k - 1) * j), "receptive field first"),
     ("03.3", lambda r, j, k, s, d: (r + d * k * j, j * s), "first to the last weight"),
     ("03.3", lambda r, j, k, s, d: (r + (k - 1) * j, j * s), "step from weight to weight"),
     ("03.3", lambda r, j, k, s, d: (r + d * (k - 1), j * s), "stand in the image"),
-    ("03.3", lambda r, j, k, s, d: (r + d * (k - 1) * j * s, j * s), "does a stride count"),
+    ("03.3", lambda r, j, k, s, d: (r + d * (k - 1) * j * s, j * s), "its own layer"),
     ("03.3", lambda r, j, k, s, d: (r + d * (k - 1) * j, j + s - 1 if s == 1 else 2 * j), "not use"),
     ("03.3", lambda r, j, k, s, d: (r + 2 * d * j, j * s), "not use"),
     ("03.4", lambda: build("dilated_193k"), "still halves"),
@@ -65,8 +65,8 @@ WRONG = [
     ("03.6", lambda field: nn.Sequential(nn.Conv2d(3, 4, field)), "2 pixels each"),
     ("03.6", lambda field: dilated_by(1, 2, 4, 8), "adds 2·d"),
     ("03.6", lambda field: dilated_by((field - 1) // 2), "side by side"),
-    ("03.6", lambda field: dilated_by(1, 3, (field - 9) // 2), "Every odd field"),
-    ("03.6", lambda field: dilated_by(1, 3, 9), "Every odd field"),
+    ("03.6", lambda field: dilated_by(1, 3, (field - 9) // 2), "every odd field"),
+    ("03.6", lambda field: dilated_by(1, 3, 9), "every odd field"),
 ]
 
 # What no hint to a wrong answer may contain: the beginning of the right one.
