@@ -13,6 +13,7 @@ HELPERS = ROOT / "helpers"
 MOST_LINES = {"*.py": 2150, "engines/*.py": 2950, "workbook/*.py": 1600}
 LONGEST_FUNCTION = 25  # lines beside signature and docstring
 ONE_SCREEN = 60  # lines of a network's file
+MOST_OF_EXERCISES = 110  # lines of a notebook's
 
 
 def lines_of(path):
@@ -51,6 +52,11 @@ def test_a_network_is_read_on_one_screen():
         path for path in (HELPERS / "models").glob("*.py") if path.stem not in ("__init__", "blocks", "weights")
     ]
     assert len(networks) >= 6 and {path.stem: lines_of(path) for path in networks if lines_of(path) > ONE_SCREEN} == {}
+
+
+def test_a_notebooks_exercises_are_few_and_short():
+    counted = {path.name: lines_of(path) for path in HELPERS.glob("exercises/notebook_*.py")}
+    assert counted and {name: count for name, count in counted.items() if count > MOST_OF_EXERCISES} == {}
 
 
 def body_lines(function):

@@ -4,8 +4,10 @@ A problem is a function of the answer that returns these words. An answer may be
 """
 
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from numbers import Real
 
+import numpy as np
 from torch import nn
 
 from helpers.errors import BadInput, kind_of
@@ -35,9 +37,9 @@ def verdict(cases: Iterable[Case], answer: object, hint: int) -> str:
     return "passed"
 
 
-def guess(wrong: Callable[[Real, Real], bool], oracle: Callable[[], Real], told: str) -> Problem:
-    """Return the problem of a number that compares with the oracle's as `wrong` says."""
-    return lambda answer: told if wrong(_number(answer), oracle()) else ""
+def guess(wrong: Callable[[Real, Real], bool], oracle: Real | Callable[[], Real], told: str) -> Problem:
+    """Return the problem of a number that compares with the right one, or what an oracle gives, as `wrong` says."""
+    return lambda answer: told if wrong(_number(answer), oracle() if callable(oracle) else oracle) else ""
 
 
 def agrees(oracle: Callable[..., Real], *arguments: object, shown: bool = True) -> Problem:
@@ -49,6 +51,27 @@ def agrees(oracle: Callable[..., Real], *arguments: object, shown: bool = True) 
         return "" if got == oracle(*arguments) else told
 
     return problem
+
+
+def gives(right: Callable[..., bool], told: str, *arguments: object) -> Problem:
+    """Return the problem of a function that gives what is not right; `right` is called with it and the arguments."""
+
+    def problem(answer: Callable) -> str:
+        made = _attempted(answer(*deepcopy(arguments)))  # an answer may write into what it is given
+        if made is None:
+            raise BadInput(f"It gives {kind_of(made)}.")
+        return "" if right(made, *arguments) else told
+
+    return problem
+
+
+def alike(made: object, right: object) -> bool:
+    """Return whether these are the same numbers in the same shape; raises BadInput for what are no numbers."""
+    try:
+        numbers = np.asarray(made, float)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"It should give numbers, and gives {kind_of(made)}.") from error
+    return numbers.shape == np.shape(right) and np.allclose(numbers, right, rtol=1e-5, atol=1e-6)
 
 
 def measures(right: Callable[..., bool], told: str, *arguments: object) -> Problem:

@@ -2,10 +2,13 @@
 
 from helpers.engines.answering import Case, verdict
 from helpers.errors import nearest
-from helpers.exercises import notebook_07
+from helpers.exercises import notebook_01, notebook_02, notebook_03, notebook_07
 
 # By name; each case of an exercise: what is asked of an answer, a hint, and a plainer one.
 EXERCISES: dict[str, list[Case]] = {
+    **notebook_01.EXERCISES,
+    **notebook_02.EXERCISES,
+    **notebook_03.EXERCISES,
     **notebook_07.EXERCISES,
 }
 
