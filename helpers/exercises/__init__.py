@@ -2,10 +2,13 @@
 
 from helpers.engines.answering import Case, verdict
 from helpers.errors import nearest
-from helpers.exercises import notebook_07
+from helpers.exercises import notebook_04, notebook_05, notebook_06, notebook_07
 
 # By name; each case of an exercise: what is asked of an answer, a hint, and a plainer one.
 EXERCISES: dict[str, list[Case]] = {
+    **notebook_04.EXERCISES,
+    **notebook_05.EXERCISES,
+    **notebook_06.EXERCISES,
     **notebook_07.EXERCISES,
 }
 
