@@ -32,8 +32,6 @@ def pick_device(device: str = "auto") -> torch.device:
 
 def check_folder(name: str, folder: str) -> None:
     """Make the folder that the parameter of this name gives; raises BadInput where nothing can be written."""
-    if not isinstance(folder, str):
-        raise BadInput(f"{name} is {folder!r}; give a folder's name.")
     try_writing(place(folder, name) / "config.json")
 
 
