@@ -23,10 +23,18 @@ def nearest(name: object, names: Iterable[str]) -> str:
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names)}."
 
 
-def check_count(name: str, value: object, most: int, least: int = 1) -> None:
-    """Raise BadInput unless the parameter of this name is a whole number from `least` to `most`."""
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise BadInput(f"{name} is {value!r}; give a whole number from {least} to {most:,}.")
+def check_count(name: str, value: object, most: int, least: int = 1, multiple: int = 1) -> None:
+    """Raise BadInput unless the parameter of this name is a whole number from `least` to `most`, and a multiple."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not least <= value <= most or value % multiple:
+        of = f", a multiple of {multiple}" if multiple > 1 else ""
+        raise BadInput(f"{name} is {value!r}; give a whole number from {least} to {most:,}{of}.")
+
+
+def check_number(name: str, value: object, least: float, most: float) -> None:
+    """Raise BadInput unless the parameter of this name is a number from `least` to `most`."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
+        raise BadInput(f"{name} is {value!r}; give a number from {least:g} to {most:g}.")
 
 
 def kind_of(thing: object) -> str:

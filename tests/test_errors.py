@@ -1,6 +1,6 @@
 import pytest
 
-from helpers.errors import BadInput, check_count, kind_of, nearest
+from helpers.errors import BadInput, check_count, check_number, kind_of, nearest
 
 
 def test_nearest_offers_the_closest_name_or_all():
@@ -22,3 +22,20 @@ def test_a_count_within_its_range_passes():
     check_count("IMAGES", 1, 1000)
     check_count("IMAGES", 1000, 1000)
     check_count("EPOCHS", 0, 5, least=0)
+
+
+@pytest.mark.parametrize("count", [15, 0, 1010])
+def test_a_count_that_has_to_be_a_multiple_says_so(count):
+    with pytest.raises(BadInput, match=r"^IMAGES is \d+; give a whole number from 10 to 1,000, a multiple of 10\.$"):
+        check_count("IMAGES", count, 1000, least=10, multiple=10)
+
+
+@pytest.mark.parametrize("number", [0, 0.3, -1, float("nan"), float("inf"), "0.1", None, True])
+def test_a_number_out_of_its_range_is_one_sentence(number):
+    with pytest.raises(BadInput, match=r"^PEAK_LR is .*; give a number from 1e-05 to 0\.2\.$"):
+        check_number("PEAK_LR", number, 1e-5, 0.2)
+
+
+def test_a_number_within_its_range_passes():
+    check_number("PEAK_LR", 0.2, 1e-5, 0.2)
+    check_number("LEAST", 85, 0, 100)

@@ -12,6 +12,7 @@ from torch import nn
 from answers.notebook_07 import steps_network
 from helpers import exercises
 from helpers.receptive_field import total
+from helpers.recipes import RECIPES
 from helpers.summary import parameter_count
 from helpers.workbook.parameters import NOTEBOOKS
 
@@ -136,3 +137,20 @@ def test_an_unknown_exercise_is_told(capsys):
 
 def test_the_wrong_answers_are_what_they_say():
     assert total(steps_network(2, 2, 1)) == 49 and parameter_count(steps_network(2, 2, 1)) == 62_570
+
+
+def test_a_step_with_momentum_is_that_of_torch():
+    weight, velocity, parameter = torch.ones(3), torch.zeros(3), torch.ones(3, requires_grad=True)
+    optimizer = torch.optim.SGD([parameter], momentum=0.8)
+    for rate in (0.3, 0.1, 0.2):
+        optimizer.param_groups[0]["lr"], parameter.grad = rate, parameter.detach() ** 2 - torch.arange(3)
+        weight, velocity = SOLUTIONS["05.5"](weight, parameter.grad, velocity, rate, 0.8)
+        optimizer.step()
+    assert torch.allclose(weight, parameter)
+
+
+def test_a_recipe_for_twice_the_passes_takes_as_many_steps():
+    with_it, without = (
+        fast.epochs * -(-45_000 // fast.batch_size) for fast in (SOLUTIONS["05.3"], RECIPES["fast_200k"])
+    )
+    assert with_it == without == SOLUTIONS["05.1"]

@@ -3,6 +3,7 @@
 A problem is a function of the answer that returns these words. An answer may be anything and do anything.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from numbers import Real
@@ -24,7 +25,7 @@ def verdict(cases: Iterable[Case], answer: object, hint: int) -> str:
     """Return "not attempted", "passed", or "not yet" with the first case that fails and its first or second hint."""
     for problem, *hints in cases:
         try:
-            found = problem(_attempted(answer))
+            found = problem(attempted(answer))
         except NotAttempted:
             return "not attempted"
         except BadInput as error:
@@ -79,29 +80,26 @@ def measures(right: Callable[..., bool], told: str, *arguments: object) -> Probl
 
     `right` is called with the network and the arguments.
     """
-
-    def problem(answer: object) -> str:
-        return "" if right(network(answer, *arguments), *arguments) else told
-
-    return problem
+    return lambda answer: "" if right(network(answer, *arguments), *arguments) else told
 
 
 def network(answer: object, *arguments: object) -> nn.Module:
     """Return the network that the answer is, or makes of the arguments; raises BadInput for something else."""
-    made = answer if isinstance(answer, nn.Module) else _attempted(answer(*arguments))
+    made = answer if isinstance(answer, nn.Module) else attempted(answer(*arguments))
     if not isinstance(made, nn.Module):
         raise BadInput(f"It should be a torch.nn.Module, and is {kind_of(made)}.")
     return made
 
 
-def _attempted(value: object) -> object:
+def attempted(value: object) -> object:
+    """Return the value, if it is no more `...`."""
     if value is ...:
         raise NotAttempted
     return value
 
 
 def _number(value: object) -> Real:
-    if not isinstance(_attempted(value), Real) or isinstance(value, bool):
+    if not isinstance(attempted(value), Real) or isinstance(value, bool):
         raise BadInput(f"It should be a number, and is {kind_of(value)}.")
     if value != value:
         raise BadInput("It should be a number, and is nan.")
@@ -114,3 +112,20 @@ def _words(error: BaseException) -> str:
         return " ".join(str(error).split())[:200]
     except Exception:
         return "and cannot say what"
+
+
+def compares(
+    wrong: Callable[[Real, Real], bool], oracle: Callable[..., Real], told: str, *arguments: object
+) -> Problem:
+    """Return the problem of a function whose number for these arguments compares with the oracle's as `wrong` says."""
+    return lambda answer: told if wrong(_number(answer(*arguments)), oracle(*arguments)) else ""
+
+
+def holds(right: Callable[..., bool], told: str, *arguments: object) -> Problem:
+    """Return the problem of a function whose result is not right; `right` gets it, and the arguments."""
+    return lambda answer: "" if right(attempted(answer(*arguments)), *arguments) else told
+
+
+def differs(one: Real, other: Real) -> bool:
+    """Return whether two numbers differ in their first six digits."""
+    return not math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)

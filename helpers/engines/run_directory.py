@@ -22,7 +22,7 @@ PARTIAL = re.compile(r"\.(config\.json|model\.safetensors|result\.json|step-\d{9
 
 def place(path: str | Path, what: str = "The run's folder") -> Path:
     """Return the path, `~` expanded; raises BadInput for an empty one, an unknown home, and what is no UTF-8."""
-    text = os.path.expanduser(path)
+    text = os.path.expanduser(path) if isinstance(path, str | os.PathLike) else ""
     if not text.strip() or text[0] == "~" or text != text.encode("utf-8", "replace").decode():
         raise BadInput(f"{what} is {str(path)!r}; give a name that is not empty, in UTF-8, or a home that is there.")
     return Path(text)

@@ -36,7 +36,7 @@ def _actual(model: nn.Module, constraint: str) -> int:
     return assignment.check(model).set_index("constraint").actual[constraint]
 
 
-def _unmet(answer: object) -> str:
+def unmet(answer: object) -> str:
     """Return the first of the challenge's constraints that a network does not meet, in words."""
     table = assignment.check(network(answer))
     unmet = table[~table.passed]
@@ -85,7 +85,7 @@ EXERCISES: dict[str, list[Case]] = {
     ],
     # a network: the challenge's network in a sixth of the parameters
     "07.6": [
-        (_unmet, "The remark that helpers.assignment.check gives says what to change.",
+        (unmet, "The remark that helpers.assignment.check gives says what to change.",
          "Start from the notebook's network, and change what is named here."),
         (measures(lambda model: parameter_count(model) < 30_000, "It has 30,000 parameters or more."),
          "layer_table says where they are.", "Halve the widths, or make the widest layers separable."),
