@@ -54,11 +54,18 @@ def agrees(oracle: Callable[..., Real], *arguments: object, shown: bool = True) 
     return problem
 
 
+def compares(
+    wrong: Callable[[Real, Real], bool], oracle: Callable[..., Real], told: str, *arguments: object
+) -> Problem:
+    """Return the problem of a function whose number for these arguments compares with the oracle's as `wrong` says."""
+    return lambda answer: told if wrong(_number(answer(*arguments)), oracle(*arguments)) else ""
+
+
 def gives(right: Callable[..., bool], told: str, *arguments: object) -> Problem:
     """Return the problem of a function that gives what is not right; `right` is called with it and the arguments."""
 
     def problem(answer: Callable) -> str:
-        made = _attempted(answer(*deepcopy(arguments)))  # an answer may write into what it is given
+        made = attempted(answer(*deepcopy(arguments)))  # an answer may write into what it is given
         if made is None:
             raise BadInput(f"It gives {kind_of(made)}.")
         return "" if right(made, *arguments) else told
@@ -73,6 +80,11 @@ def alike(made: object, right: object) -> bool:
     except (TypeError, ValueError) as error:
         raise BadInput(f"It should give numbers, and gives {kind_of(made)}.") from error
     return numbers.shape == np.shape(right) and np.allclose(numbers, right, rtol=1e-5, atol=1e-6)
+
+
+def differs(one: Real, other: Real) -> bool:
+    """Return whether two numbers differ in their first six digits."""
+    return not math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
 
 
 def measures(right: Callable[..., bool], told: str, *arguments: object) -> Problem:
@@ -112,20 +124,3 @@ def _words(error: BaseException) -> str:
         return " ".join(str(error).split())[:200]
     except Exception:
         return "and cannot say what"
-
-
-def compares(
-    wrong: Callable[[Real, Real], bool], oracle: Callable[..., Real], told: str, *arguments: object
-) -> Problem:
-    """Return the problem of a function whose number for these arguments compares with the oracle's as `wrong` says."""
-    return lambda answer: told if wrong(_number(answer(*arguments)), oracle(*arguments)) else ""
-
-
-def holds(right: Callable[..., bool], told: str, *arguments: object) -> Problem:
-    """Return the problem of a function whose result is not right; `right` gets it, and the arguments."""
-    return lambda answer: "" if right(attempted(answer(*arguments)), *arguments) else told
-
-
-def differs(one: Real, other: Real) -> bool:
-    """Return whether two numbers differ in their first six digits."""
-    return not math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from helpers.engines.answering import Case, attempted, compares, differs, guess, holds
+from helpers.engines.answering import Case, attempted, compares, differs, gives, guess
 from helpers.loaders import steps_per_epoch
 from helpers.recipes import RECIPES, Recipe
 from helpers.training import learning_rate
@@ -83,13 +83,13 @@ EXERCISES: dict[str, list[Case]] = {
     ],
     # a function: a step with momentum
     "05.5": [
-        (holds(lambda pair, *of: pair[0] < 1, "From rest the weight does not go down.", 1, 0.5, 0, 0.1, 0.9),
+        (gives(lambda pair, *of: pair[0] < 1, "From rest the weight does not go down.", 1, 0.5, 0, 0.1, 0.9),
          "Against the gradient, and with the velocity as it is now.", "First the velocity, then the weight."),
-        (holds(lambda pair, *of: not differs(pair[0], _pair(*of)[0]), "The first step is wrong.", 1, 0.5, 0, 0.1, 0.9),
+        (gives(lambda pair, *of: not differs(pair[0], _pair(*of)[0]), "The first step is wrong.", 1, 0.5, 0, 0.1, 0.9),
          "From rest a step is the rate times the gradient.", "The gradient is added to the velocity as it is."),
-        (holds(lambda pair, *of: not differs(pair[1], _pair(*of)[1]), "The velocity is wrong.", 1, 0.5, 2, 0.1, 0.9),
+        (gives(lambda pair, *of: not differs(pair[1], _pair(*of)[1]), "The velocity is wrong.", 1, 0.5, 2, 0.1, 0.9),
          "The rate changes from step to step: where does it belong?", "To the weight's step, not to the velocity."),
-        (holds(lambda pair, *of: not differs(pair[0], _pair(*of)[0]), "It is wrong for others.", 3, 1, -2, 1, 0.5),
+        (gives(lambda pair, *of: not differs(pair[0], _pair(*of)[0]), "It is wrong for others.", 3, 1, -2, 1, 0.5),
          "Does it use all five?", "The step is the rate times the new velocity."),
     ],
     # a function: the images of a step, by their address
