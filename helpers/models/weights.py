@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from helpers.engines import stand_in
 from helpers.engines.accepting import accepted, three
@@ -65,6 +65,32 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
     if path.name == WEIGHTS and config.exists() and read_config(path.parent)[0] != metadata["config"]:
         raise BadInput(f"{path} is of another run than {config} names: put its own back, or train again.")
     return tensors, metadata
+
+
+def load_foreign(path: str | Path, model: nn.Module) -> dict[str, tuple]:
+    """Give the model the weights of anyone's safetensors file; return the images' mean and std if its header has them.
+
+    Raises BadInput for a damaged file, weights that are not finite, and another network's.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BadInput(f"{path} is damaged ({error}): write it with safetensors.torch.save_file.") from None
+    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    if differ := sorted(name for name in {**wanted, **found} if wanted.get(name) != found.get(name)):
+        raise BadInput(f"{path} is of another network: {len(differ)} tensors differ, the first of them {differ[0]!r}.")
+    if wild := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise BadInput(f"{path} holds numbers that are not finite in {wild[0]!r}: the training has diverged.")
+    nn.Module.load_state_dict(model, tensors)
+    try:
+        config = json.loads(header["workbook"])["config"]
+        kinds = {"mean": three(0, 1), "std": three(1e-6, 1)}
+        return {name: accepted(name, tuple(config[name]), kind) for name, kind in kinds.items()}
+    except (LookupError, TypeError, ValueError, RecursionError):  # BadInput is one of these
+        return {}
 
 
 def _refuse_unvouched(path: Path, metadata: dict) -> None:

@@ -141,6 +141,38 @@ def check(**options) -> int:
 
 
 @main.command()
+@click.argument("folder")
+@click.option("--images", default=10_000, help="test images to compute accuracies on; 0 for no accuracies")
+@click.option("--data", default="cifar10", help=DATA)
+@click.option("--jobs", type=click.IntRange(1), help="students at once, instead of one for each core")
+@click.option("--seconds", type=click.FloatRange(1), default=60, help="for each of a student's files")
+@click.option("--out", default="runs/grades", help="folder of grades.csv and grades.json")
+def grade(**options) -> None:
+    """Check and measure what a class hands in.
+
+    Each .py file and each folder in FOLDER is a student. The file, or the folder's my_network.py, defines factory (or
+    Net, network) and my_augmentation (or pipeline). Beside it may lie model.safetensors, for the accuracy, record.json
+    of its training, and notebooks, for their exercises.
+    """
+    from helpers.workbook import grading
+
+    grading.grade(**options)
+
+
+@main.command()
+@click.argument("folder")
+@click.option("--out", help="a CSV file to write, too")
+def board(**options) -> None:
+    """Rank the grades and results in FOLDER, and the workbook's own.
+
+    By accuracy, then parameters, then minutes. FOLDER holds grades.json, and result files of trainings.
+    """
+    from helpers.workbook import board as ranking
+
+    ranking.board(**options)
+
+
+@main.command()
 @click.argument("name", metavar="RECIPE")
 @click.option("--seed", default=0, help="decides first weights, order, augmentation, dropout")
 @click.option("--run-dir", help="folder of the run, instead of runs/<recipe>-seed<seed>")

@@ -24,6 +24,12 @@ def judge(network: str, recipe: str | None, augmentation: str | None, accuracy: 
     return assignment.check(model, judged, accuracy)
 
 
+def judged(**options: object) -> dict:
+    """Return what `judge` finds as text, and the status of the command."""
+    table = judge(**options)
+    return {"table": format_table(table), "status": 0 if table.passed.all() else 1}
+
+
 def check(network: str, recipe: str | None, augmentation: str | None, accuracy: float | None) -> int:
     """Print how a network stands to the challenge's constraints; return 1 when one of them is not met."""
     table = judge(network, recipe, augmentation, accuracy)

@@ -1,0 +1,3 @@
+"""There is no network in it."""
+
+WIDTH = 8

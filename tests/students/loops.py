@@ -1,0 +1,4 @@
+"""It never comes to an end."""
+
+while True:
+    pass

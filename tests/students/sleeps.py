@@ -1,0 +1,5 @@
+"""It sleeps for an hour."""
+
+import time
+
+time.sleep(3600)

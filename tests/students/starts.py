@@ -1,0 +1,5 @@
+"""It starts a program."""
+
+import subprocess
+
+subprocess.run(["true"], check=True)
