@@ -1,7 +1,7 @@
 """Write the site's source into build/site-src, and the site into build/site: `make site`.
 
-The source has the repository's folders, so links between pages and notebooks hold as they are. Notebooks keep the outputs
-that are committed; nothing is run. A solution stands below its exercise, closed until it is clicked.
+The source has the repository's folders, so links between pages and notebooks hold as they are. Notebooks keep the
+outputs that are committed; nothing is run. A solution stands below its exercise, closed until it is clicked.
 """
 
 import ast
@@ -38,9 +38,7 @@ def main() -> None:
         import sphinx_book_theme  # noqa: F401
         from sphinx.cmd.build import main as sphinx
     except ImportError as error:
-        sys.exit(
-            f"The site needs the extra `site`, and {error.name} is not here: run `make site`, or pip install -e '.[site]'."
-        )
+        sys.exit(f"The site needs {error.name}, of the extra `site`: run `make site`, or pip install -e '.[site]'.")
     started = time.perf_counter()
     write_source()
     shutil.rmtree(SITE, ignore_errors=True)
