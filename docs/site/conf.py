@@ -14,10 +14,14 @@ nb_execution_mode = "off"
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+maximum_signature_line_length = 60  # else a parameter a line, which fits a phone
 
 html_theme = "sphinx_book_theme"
 html_title = project
 html_static_path = ["static"]
+html_favicon = "static/favicon.svg"
+html_use_index = html_domain_indices = False  # the search finds names
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]
 html_sourcelink_suffix = ""  # a notebook is downloaded as .ipynb
