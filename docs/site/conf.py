@@ -15,7 +15,6 @@ myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
-maximum_signature_line_length = 60  # else a parameter a line, which fits a phone
 
 html_theme = "sphinx_book_theme"
 html_title = project

@@ -119,8 +119,10 @@ def page_of(notebook: nbformat.NotebookNode, name: str, known: set[str]) -> nbfo
 
 def description(code: str, heading: str) -> str:
     """Return what stands for a figure where it cannot be seen: its title, where that is plain text, or the heading."""
-    constants = [node.value for node in ast.walk(ast.parse(re.sub(r"^%", "#", code))) if isinstance(node, ast.Constant)]
-    titles = [text for text in constants if isinstance(text, str) and text.count(" ") > 2 and text[0].isupper()]
+    nodes = list(ast.walk(ast.parse(re.sub(r"(?m)^%", "#", code))))
+    pieces = [piece for node in nodes if isinstance(node, ast.JoinedStr) for piece in node.values]
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and node not in pieces]
+    titles = [text for text in texts if isinstance(text, str) and text.count(" ") > 2 and text[0].isupper()]
     return f"Figure: {re.sub('[`*_]', '', titles[-1] if titles else heading)}. The text beside it says what it shows."
 
 
