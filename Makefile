@@ -1,7 +1,7 @@
 PYTHON ?= python3
 workbook = .venv/bin/workbook
 
-.PHONY: help install run test faults cluster scaling full render page address lint clean
+.PHONY: help install run test faults cluster scaling full render page site browser address lint clean
 
 help:  # print these targets
 	@sed -n 's/^\([a-z]*\):[^#]*# \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -41,6 +41,12 @@ address: .venv/installed  # write REPOSITORY=OWNER/NAME, on GitHub, and links to
 lint: .venv/installed  # check style, and who imports whom
 	@.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/lint-imports
 
+site: .venv/site  # build the site, every page readable without internet, into build/site/
+	@.venv/bin/python docs/site/make.py
+
+browser: site .venv/browser  # open every page of the site in Chromium, and try what it promises
+	@NEEDS_CHROMIUM=1 .venv/bin/python -m pytest tests/browser
+
 clean:  # remove what the other targets made, runs included
 	rm -rf .venv runs build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
@@ -53,4 +59,8 @@ too_old = Python {}.{} was found; the workbook needs 3.11 or newer: run `make ru
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	@# Compiled once here, and not by every process where Python is told to write no bytecode (containers often are).
 	@.venv/bin/python -m uv pip install --compile-bytecode --python .venv/bin/python --constraint constraints.txt --editable ".[test]"
+	@touch $@
+
+.venv/site .venv/browser: .venv/installed  # the extra of that name
+	@.venv/bin/python -m uv pip install --compile-bytecode --python .venv/bin/python --constraint constraints.txt --editable ".[$(@F)]"
 	@touch $@

@@ -1,0 +1,165 @@
+"""Write the site's source into build/site-src, and the site into build/site: `make site`.
+
+The source has the repository's folders, so links between pages and notebooks hold as they are. Notebooks keep the
+outputs that are committed; nothing is run. A solution stands below its exercise, closed until it is clicked.
+"""
+
+import ast
+import re
+import shutil
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+SOURCE, SITE = ROOT / "build/site-src", ROOT / "build/site"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+ADDRESS = PROJECT.get("urls", {}).get("Repository", "")
+TAG = f"v{PROJECT['version']}"
+
+MOVED = {"README.md": "index.md", "docs/site/explorer.md": "explorer.md"}  # whose place in the site is another
+
+COLAB = r"https://colab\.research\.google\.com[^)]*"
+BADGE = re.compile(rf"\[!\[[^]]*\]\([^)]*\)\]\({COLAB}\)\n*| \(\[Colab\]\({COLAB}\)\)")
+LINK = re.compile(r"(?<!!)\[([^]]+)\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
+SOLUTION = "<details><summary>Solution of {name}</summary>\n\n```python\n{code}\n```\n\n</details>"
+
+
+def main() -> None:
+    """Build the site; whatever is missing is said in a sentence."""
+    try:
+        import myst_nb  # noqa: F401
+        import sphinx_book_theme  # noqa: F401
+        from sphinx.cmd.build import main as sphinx
+    except ImportError as error:
+        sys.exit(f"The site needs {error.name}, of the extra `site`: run `make site`, or pip install -e '.[site]'.")
+    started = time.perf_counter()
+    write_source()
+    shutil.rmtree(SITE, ignore_errors=True)
+    arguments = ["-W", "--keep-going", "-q", "-c", HERE, "-d", SITE.with_name("site-doctrees"), SOURCE, SITE]
+    if sphinx([str(argument) for argument in arguments]):
+        sys.exit("The site has warnings, which stand above: mend the pages that they name.")
+    for path in SITE.rglob("*.map"):  # for who debugs the theme
+        path.unlink()
+    for path in notebooks():  # what the download button gives is the notebook as it is committed
+        shutil.copy(path, SITE / "_sources" / path.relative_to(ROOT))
+    size = sum(path.stat().st_size for path in SITE.rglob("*") if path.is_file()) / 1e6
+    print(f"{SITE / 'index.html'}: {size:.1f} MB in {time.perf_counter() - started:.0f} s")
+
+
+def notebooks() -> list[Path]:
+    return sorted(ROOT.glob("notebooks/[0-9][0-9]_*.ipynb")) + sorted(ROOT.glob("docs/*.ipynb"))
+
+
+def pages() -> dict[str, str]:
+    """Return the text of each Markdown page by its path in the site."""
+    own = {path.name: path.read_text("utf-8") for path in HERE.glob("*.md")}
+    own["index.md"] = with_results(own["index.md"])
+    return own | {f"docs/{path.name}": path.read_text("utf-8") for path in ROOT.glob("docs/*.md")} | dict(reference())
+
+
+def write_source() -> None:
+    """Write pages, notebooks and pictures into build/site-src."""
+    texts = pages()
+    known = {*texts, *(path.relative_to(ROOT).as_posix() for path in notebooks())}
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    shutil.copytree(ROOT / "images", SOURCE / "images")
+    for name in known:
+        (SOURCE / name).parent.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (SOURCE / name).write_text(linked(text, name, known), "utf-8")
+    for path in notebooks():
+        name = path.relative_to(ROOT).as_posix()
+        nbformat.write(page_of(nbformat.read(path, 4), name, known), SOURCE / name)
+
+
+def linked(text: str, page: str, known: set[str]) -> str:
+    """Return Markdown whose links to what the site does not hold lead to the repository, or are plain text."""
+
+    def place(found: re.Match) -> str:
+        target = (ROOT / page).parent.joinpath(found[2]).resolve()
+        inside = target.relative_to(ROOT).as_posix() if target.is_relative_to(ROOT) else ""
+        if inside in known:
+            return found[0]
+        if inside in MOVED:
+            return f"[{found[1]}]({'../' * page.count('/')}{MOVED[inside]}{found[3] or ''})"
+        kind = "tree" if target.is_dir() else "blob"
+        return f"[{found[1]}]({ADDRESS}/{kind}/{TAG}/{inside})" if ADDRESS and inside else found[1]
+
+    return LINK.sub(place, BADGE.sub("", text))
+
+
+def page_of(notebook: nbformat.NotebookNode, name: str, known: set[str]) -> nbformat.NotebookNode:
+    """Return the notebook as a page: links that hold, pictures with a text, solutions below their exercises."""
+    if not any(cell.get("outputs") for cell in notebook.cells):
+        sys.exit(f"{name} has no outputs, and a page shows them: run it in full, and `make render`.")
+    cells, heading, answers = [], "", solutions(name)
+    for cell in notebook.cells:
+        cells.append(cell)
+        if cell.cell_type == "markdown":
+            heading = ([heading] + re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE))[-1]
+            cell.source = linked(cell.source, name, known)
+            continue
+        if "bootstrap" in cell.metadata.get("tags", []):
+            cell.metadata.tags.append("hide-cell")
+        if any("image/png" in output.get("data", {}) for output in cell.outputs):
+            cell.metadata["mystnb"] = {"image": {"alt": description(cell.source, heading)}}
+        for exercise in re.findall(r"exercises\.check\(\"([\d.]+)\"", cell.source):
+            if exercise in answers:
+                cells.append(nbformat.v4.new_markdown_cell(SOLUTION.format(name=exercise, code=answers[exercise])))
+    notebook.cells = cells
+    return notebook
+
+
+def description(code: str, heading: str) -> str:
+    """Return what stands for a figure where it cannot be seen: its title, where that is plain text, or the heading."""
+    nodes = list(ast.walk(ast.parse(re.sub(r"(?m)^%", "#", code))))
+    pieces = [piece for node in nodes if isinstance(node, ast.JoinedStr) for piece in node.values]
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and node not in pieces]
+    titles = [text for text in texts if isinstance(text, str) and text.count(" ") > 2 and text[0].isupper()]
+    return f"Figure: {re.sub('[`*_]', '', titles[-1] if titles else heading)}. The text beside it says what it shows."
+
+
+def solutions(name: str) -> dict[str, str]:
+    """Return the code of each solution of a notebook by its exercise's name."""
+    path = ROOT / "notebooks/solutions" / f"{Path(name).name[:2]}.py"
+    parts = re.split(r"^# %% ([\d.]+)\n", path.read_text("utf-8") if path.is_file() else "", flags=re.MULTILINE)
+    return {exercise: code.strip() for exercise, code in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def with_results(text: str) -> str:
+    """Return the home page with the table of results, and `network column` in double brackets as its cells say."""
+    from helpers.results import read_result
+    from helpers.workbook.publish import format_results
+
+    table = format_results([read_result(path) for path in sorted(ROOT.glob("notebooks/results/*.json"))])
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line[:1] == "|"]
+    cells = {row[0]: dict(zip(rows[0], row, strict=True)) for row in rows}
+
+    def cell(found: re.Match) -> str:
+        return table if found[1] == "results" else cells[found[1]][found[2]]
+
+    return re.sub(r"\[\[(\w+) ?(.*?)\]\]", cell, text)
+
+
+def reference() -> Iterator[tuple[str, str]]:
+    """Give a page for each file of the thin module and one for the networks, filled from docstrings."""
+    files = {path.stem: [path] for path in sorted(ROOT.glob("helpers/[a-z]*.py"))}
+    files["models"] = sorted(ROOT.glob("helpers/models/*.py"))
+    for stem, paths in files.items():
+        lines = [f"# helpers.{stem}", "", "```{eval-rst}"]
+        for path in paths:
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            passed_on = re.findall(r"import (\w+) as \1$", path.read_text("utf-8"), re.MULTILINE)
+            lines += [f".. automodule:: {module}", "   :members:", ""]
+            lines += [line for name in passed_on for line in (f".. autofunction:: {module}.{name}", "")]
+        yield f"api/{stem}.md", "\n".join([*lines, "```", ""])
+
+
+if __name__ == "__main__":
+    main()
