@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 HELPERS = ROOT / "helpers"
-MOST_LINES = {"*.py": 2150, "engines/*.py": 2950, "workbook/*.py": 1600}
+MOST_LINES = {"*.py": 2150, "engines/*.py": 2950, "workbook/*.py": 1700}
 LONGEST_FUNCTION = 25  # lines beside signature and docstring
 ONE_SCREEN = 60  # lines of a network's file
 
