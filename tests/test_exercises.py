@@ -14,6 +14,7 @@ from helpers import exercises
 from helpers.receptive_field import total
 from helpers.recipes import RECIPES
 from helpers.summary import parameter_count
+from helpers.workbook.editions import solutions
 from helpers.workbook.parameters import NOTEBOOKS
 
 ANSWERS = {
@@ -38,19 +39,14 @@ def cells_of(number):
     return {found[1]: (source, found[2]) for source, found in checks if found}
 
 
-def solutions_of(number):
-    """Return the answer that each cell of a notebook's file of solutions makes, by the exercise."""
-    header, *cells = (NOTEBOOKS / f"solutions/{number}.py").read_text("utf-8").split("# %% ")
-    solved, variables = {}, {}
-    exec(header, variables)
-    for cell in cells:
-        name, source = cell.split("\n", 1)
-        exec(source, variables)
-        solved[name] = variables[cells_of(number)[name][1]]
-    return solved
+def solved(name, code):
+    """Return the answer that the cell of a solution makes."""
+    variables = {}
+    exec(code, variables)
+    return variables[cells_of(name.split(".")[0])[name][1]]
 
 
-SOLUTIONS = {name: answer for number in ANSWERS for name, answer in solutions_of(number).items()}
+SOLUTIONS = {name: solved(name, code) for name, code in solutions().items()}
 
 
 def test_each_exercise_has_a_solution_and_two_wrong_answers():

@@ -121,10 +121,19 @@ def test_a_second_run_is_compared_with_something(notebook):
     assert running.compared_cells(notebook) >= 5
 
 
-def test_the_quick_profile_changes_parameters_that_exist():
-    quick, full = parameters.settings("quick"), parameters.settings("full")
-    assert quick.keys() == full.keys()
-    assert quick != full
+@pytest.mark.parametrize("name", ["quick", "class"])
+def test_a_profile_changes_parameters_that_exist(name):
+    changed, full = parameters.settings(name), parameters.settings("full")
+    assert changed.keys() == full.keys()
+    assert changed != full
+
+
+def test_a_class_sees_more_than_a_quick_run_and_less_than_a_full_one():
+    quick, some, full = (parameters.settings(name) for name in ("quick", "class", "full"))
+    for stem in STEMS:
+        for name, value in full[stem].items():
+            if re.search("IMAGES|EPOCHS|RUNS|DRAWS|SEEDS", name):
+                assert quick[stem][name] <= some[stem][name] <= value, (stem, name)
 
 
 @pytest.mark.parametrize("page", publish.PAGES)

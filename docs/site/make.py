@@ -127,9 +127,9 @@ def description(code: str, heading: str) -> str:
 
 def solutions(name: str) -> dict[str, str]:
     """Return the code of each solution of a notebook by its exercise's name."""
-    path = ROOT / "notebooks/solutions" / f"{Path(name).name[:2]}.py"
-    parts = re.split(r"^# %% ([\d.]+)\n", path.read_text("utf-8") if path.is_file() else "", flags=re.MULTILINE)
-    return {exercise: code.strip() for exercise, code in zip(parts[1::2], parts[2::2], strict=True)}
+    from helpers.workbook import editions
+
+    return {exercise: code for exercise, code in editions.solutions().items() if exercise[:2] == Path(name).name[:2]}
 
 
 def with_results(text: str) -> str:

@@ -79,7 +79,7 @@ def main() -> None:
 
 
 @main.command(cls=Spread)
-@click.option("--profile", default="quick", help="parameter values: quick or full")
+@click.option("--profile", default="quick", help="parameter values: quick, class or full")
 @click.option("--only", multiple=True, metavar="NOTEBOOK...", help="number or name, such as 05")
 @click.option("--set", "changes", multiple=True, metavar="CHANGE...", help="such as 05.EPOCHS=3")
 @click.option("--data", help=DATA)
@@ -123,6 +123,20 @@ def readme() -> None:
     from helpers.workbook import publish
 
     publish.readme()
+
+
+@main.command()
+@click.argument("name", metavar="student|teacher")
+@click.option("--out", required=True, metavar="FOLDER", help="a new or empty folder, or one that holds this edition")
+def edition(**options) -> None:
+    """Write the notebooks for students or for a teacher.
+
+    The student's have no outputs. The teacher's keep theirs, and below each exercise a folded cell has its solution,
+    which was tried. What was changed in a folder that holds the edition already is replaced.
+    """
+    from helpers.workbook import editions
+
+    editions.edition(**options)
 
 
 @main.command()

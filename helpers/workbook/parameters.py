@@ -33,6 +33,17 @@ def notebook_named(name: str) -> str:
     raise BadInput(f"There is no notebook {name!r}. {nearest(name, notebooks())}")
 
 
+def read_notebook(path: Path, advice: str) -> NotebookNode:
+    """Return the notebook in this file; raises BadInput, with what to do, where there is none that is valid."""
+    try:
+        notebook = nbformat.read(path, 4)
+        nbformat.validate(notebook)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, nbformat.ValidationError) as error:
+        why = str(error).strip().partition("\n")[0]
+        raise BadInput(f"{path} is missing or no notebook ({why}): {advice}.") from None
+    return notebook
+
+
 def find_cell(notebook: NotebookNode, tag: str, name: str = "A notebook") -> NotebookNode:
     """Return the notebook's one cell with this tag."""
     cells = [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]

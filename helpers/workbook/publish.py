@@ -21,7 +21,7 @@ from helpers.evaluation import predict
 from helpers.models import load_trained
 from helpers.models.weights import RELEASED, save_weights
 from helpers.results import read_result, write_result
-from helpers.workbook.parameters import ROOT, notebooks
+from helpers.workbook.parameters import ROOT, notebooks, read_notebook
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -48,7 +48,10 @@ def render(run: str | Path | None = None) -> None:
         )
     if unknown := sorted(set(summary["notebooks"]) - set(notebooks())):
         raise BadInput(f"{folder} has run notebooks that the workbook does not have: {', '.join(unknown)}.")
-    rendered = {stem: _take_outputs(stem, _read_notebook(folder / f"{stem}.ipynb")) for stem in summary["notebooks"]}
+    rendered = {
+        stem: _take_outputs(stem, read_notebook(folder / f"{stem}.ipynb", "run it again with `make full`"))
+        for stem in summary["notebooks"]
+    }
     records = {path: read_result(path) for path in folder.glob(f"checkpoints/**/{RESULT}")}
     for stem, notebook in rendered.items():
         nbformat.write(notebook, notebooks()[stem])
@@ -79,19 +82,9 @@ def _read_summary(folder: Path) -> dict:
     return summary
 
 
-def _read_notebook(path: Path) -> NotebookNode:
-    try:
-        notebook = nbformat.read(path, 4)
-        nbformat.validate(notebook)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, nbformat.ValidationError) as error:
-        why = str(error).strip().partition("\n")[0]
-        raise BadInput(f"{path} is missing or no notebook ({why}): run it again with `make full`.") from None
-    return notebook
-
-
 def _take_outputs(stem: str, executed: NotebookNode) -> NotebookNode:
     """Return the repository's notebook with the outputs of an executed copy that has the same code."""
-    notebook = _read_notebook(notebooks()[stem])
+    notebook = read_notebook(notebooks()[stem], "put the committed one back")
     ours, theirs = ([cell for cell in n.cells if cell.cell_type == "code"] for n in (notebook, executed))
     if [cell.source for cell in ours] != [cell.source for cell in theirs]:
         raise BadInput(f"{stem} has other code or parameters than the run had: run it again with `make full`.")

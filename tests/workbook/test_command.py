@@ -74,7 +74,7 @@ def test_every_command_says_what_it_does(name, capsys):
 
 
 def test_the_commands_are_all_there():
-    expected = "run verify render release readme check grade board train sweep evaluate predict export bench"
+    expected = "run verify render release readme edition check grade board train sweep evaluate predict export bench"
     assert set(main.commands) == set(expected.split())
 
 
