@@ -73,7 +73,7 @@ def test_each_solution_stands_below_its_exercise_and_each_figure_has_a_text(make
                 assert placed[exercise] == text.startswith(f"<details><summary>Solution of {exercise}</summary>\n\n")
             if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
                 figures += 1
-                assert re.match(r"Figure: \w.{5,}\. The text beside it", cell.metadata.mystnb.image.alt)
+                assert re.match(r"Figure: \S.{4,}\. The text beside it", cell.metadata.mystnb.image.alt)
     assert placed["07.1"] and placed["07.6"] and figures > 40
 
 

@@ -37,7 +37,9 @@ def test_the_exercises_named_are_there():
 @pytest.mark.parametrize("words", COMMANDS)
 def test_the_commands_named_are_understood(words):
     name, *arguments = shlex.split(words)
-    given = main.commands[name].make_context(name, arguments, parent=click.Context(main)).params
+    given = (
+        main.commands[name].make_context(name, arguments, parent=click.Context(main, **main.context_settings)).params
+    )
     if "profile" in given:
         assert parameters.profile(given["profile"])
 

@@ -117,12 +117,15 @@ def page_of(notebook: nbformat.NotebookNode, name: str, known: set[str]) -> nbfo
 
 
 def description(code: str, heading: str) -> str:
-    """Return what stands for a figure where it cannot be seen: its title, where that is plain text, or the heading."""
+    """Return what stands for a figure where it cannot be seen: its title, "…" for a run's figures, or the heading."""
     nodes = list(ast.walk(ast.parse(re.sub(r"(?m)^%", "#", code))))
-    pieces = [piece for node in nodes if isinstance(node, ast.JoinedStr) for piece in node.values]
+    filled = [node for node in nodes if isinstance(node, ast.JoinedStr)]
+    pieces = [piece for node in filled for piece in node.values]
     texts = [node.value for node in nodes if isinstance(node, ast.Constant) and node not in pieces]
-    titles = [text for text in texts if isinstance(text, str) and text.count(" ") > 2 and text[0].isupper()]
-    return f"Figure: {re.sub('[`*_]', '', titles[-1] if titles else heading)}. The text beside it says what it shows."
+    texts += ["".join(p.value if isinstance(p, ast.Constant) else "…" for p in node.values) for node in filled]
+    titles = [text for text in texts if isinstance(text, str) and re.match(r"[A-Z…].* .* .* ", text)]
+    told = re.sub("[`*_]", "", titles[-1] if titles else heading).rstrip(".?: ")
+    return f"Figure: {told}. The text beside it says what it shows."
 
 
 def solutions(name: str) -> dict[str, str]:
