@@ -1,6 +1,6 @@
-"""Notebooks 01 to 03 run with every value that their parameters advertise; 01 to 06 refuse every other in one sentence.
+"""Notebooks 01 to 03 run with every value that their parameters advertise; all seven refuse every other in one sentence.
 
-What 04 to 06 advertise takes trainings, too long for a test.
+What 04 to 07 advertise takes trainings, too long for a test.
 """
 
 import functools
@@ -37,7 +37,7 @@ REFUSED += [("02", name, 10**6) for name in ("DRAWS", "COUNTED_DRAWS", "BATCH_SI
 REFUSED += [("03", "NETWORK", value) for value in ("mini_resnet2", "", None)]
 REFUSED += [("03", "IMAGES", 0), ("03", "IMAGES", 2001), ("03", "SEEDS", 0), ("03", "SEEDS", "3")]
 REFUSED += [("03", "SHEET", value) for value in ("x.csv", "", "nowhere/x.xlsx", 5)]
-TRAINED = ("04", "05", "06")
+TRAINED = ("04", "05", "06", "07")
 REFUSED += [(notebook, "SEED", value) for notebook in TRAINED for value in (-1, 10**9 + 1, 0.5, "0", True)]
 REFUSED += [(notebook, "LEAST_TEST_ACCURACY", value) for notebook in ("05", "06") for value in (-1, 101, "85", None)]
 REFUSED += [(notebook, "TRAIN_IMAGES", value) for notebook in ("04", "05") for value in (0, 45_010, 1001, -10, "all")]
@@ -46,7 +46,9 @@ REFUSED += [(notebook, "EPOCHS", value) for notebook in ("04", "05") for value i
 REFUSED += [(notebook, "BATCH_SIZE", value) for notebook in ("04", "05") for value in (0, 1, 1001, 64.0)]
 REFUSED += [(notebook, "PEAK_LR", value) for notebook in ("04", "05") for value in (0, -0.1, 1, float("nan"), "0.1")]
 REFUSED += [
-    (notebook, "RUN_DIR", value) for notebook in ("04", "05") for value in ("", "  ", "~no-such-user/x", 5, "/proc/x")
+    (notebook, "RUN_DIR", value)
+    for notebook in ("04", "05", "07")
+    for value in ("", "  ", "~no-such-user/x", 5, "/proc/x")
 ]
 REFUSED += [("04", name, value) for name in ("RUNS", "LONG_EPOCHS") for value in (0, 1001, 2.0)]
 REFUSED += [("04", "PACE_IMAGES", value) for value in (0, 5010, 55)] + [("04", "BATCH_SIZE", 501)]
@@ -62,6 +64,11 @@ REFUSED += [("06", "DAMAGED_IMAGES", value) for value in (0, 10_001, 50.0)] + [
     ("06", "MISTAKES", value) for value in (7, 65)
 ]
 REFUSED += [("06", name, value) for name in ("SMALL_TRAIN_IMAGES", "SMALL_EPOCHS") for value in (0, 50_010, 7.5)]
+
+
+REFUSED += [("07", f"{name}_EPOCHS", value) for name in ("MINUTE", "SWEEP", "LONG") for value in (0, 1001, 1.5)]
+REFUSED += [("07", f"{name}_IMAGES", value) for name in ("MINUTE", "SWEEP", "LONG") for value in (40, 135, 50_010)]
+REFUSED += [("07", "HOLDOUT_IMAGES", 5010), ("07", "TEST_IMAGES", 10_010), ("07", "LEAST_TEST_ACCURACY", 101)]
 
 
 def run(notebook, values):
