@@ -86,6 +86,11 @@ def light(**normalisation: Channels) -> A.Compose:
     return pipeline(flip(), *pad_crop(2), shift_scale_rotate(degrees=10, p=0.1), coarse_dropout(p=0.1), **normalisation)
 
 
+def strong(**normalisation: Channels) -> A.Compose:
+    """Flip, pad by four and crop, and rotate a quarter and cover a square of half the images: for a long training."""
+    return pipeline(flip(), *pad_crop(), shift_scale_rotate(degrees=10, p=0.25), coarse_dropout(), **normalisation)
+
+
 AUGMENTATIONS = {  # functions of mean and std
     "none": pipeline,
     "flip": lambda **normalisation: pipeline(flip(), **normalisation),
@@ -95,6 +100,7 @@ AUGMENTATIONS = {  # functions of mean and std
     "flip_ssr_cutout_colour": flip_ssr_cutout_colour,
     "pad_crop_cutout": pad_crop_cutout,
     "light": light,
+    "strong": strong,
 }
 
 
