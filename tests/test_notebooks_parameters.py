@@ -1,4 +1,4 @@
-"""Notebooks 01 to 03 run with every value that their parameters advertise; all seven refuse every other in one sentence.
+"""Notebooks 01 to 03 run with every value that their parameters advertise; all seven tell every other in a sentence.
 
 What 04 to 07 advertise takes trainings, too long for a test.
 """
