@@ -185,6 +185,12 @@ def failed(student):
     return {row["constraint"] for row in student["rows"] if row["passed"] is False}
 
 
+def need_namespaces(place):
+    """Skip a test of what only a system with namespaces holds back."""
+    if "does not hold back" in (place / "printed.txt").read_text():
+        pytest.skip("this system gives no namespaces")
+
+
 def test_the_class_is_large_and_everyone_is_graded(graded):
     assert len(list(STUDENTS.glob("*.py"))) >= 25
     assert graded.keys() == MET | UNMET.keys() | REFUSED.keys() | OPEN
@@ -197,7 +203,9 @@ def test_who_meets_all_constraints_lacks_only_the_weights(name, graded):
 
 
 @pytest.mark.parametrize("name", UNMET)
-def test_what_is_not_met_is_told(name, graded):
+def test_what_is_not_met_is_told(name, graded, place):
+    if name == "natively":
+        need_namespaces(place)
     assert graded[name]["verdict"] == "not met" and failed(graded[name]) == UNMET[name]
 
 
@@ -238,6 +246,7 @@ def test_exercises_are_counted_by_the_checks_themselves(graded):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux encloses a process")
 def test_nothing_is_left_behind(place):
+    need_namespaces(place)
     names = {path.name for path in place.iterdir()}
     assert names == {"class", "data", "grades", "model.safetensors", "other.safetensors", "printed.txt"}
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
