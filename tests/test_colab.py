@@ -10,6 +10,7 @@ import venv
 import zipfile
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import nbformat
 import pytest
@@ -143,3 +144,19 @@ def importable(python, statement, environment):
 def test_the_first_cell_does_nothing_elsewhere():
     assert "google.colab" not in sys.modules
     exec(BOOTSTRAP, {})
+
+
+@pytest.mark.parametrize(("wanted", "mounted", "folder"), [
+    (True, ["/content/drive"], "/content/drive/MyDrive/checkpoints/fast_200k"),
+    (False, [], "checkpoints/fast_200k"),
+])  # fmt: skip
+def test_notebook_05_keeps_its_run_on_drive_where_the_reader_asks_for_it(monkeypatch, wanted, mounted, folder):
+    cells = nbformat.read(next(path for path in notebooks().values() if path.name.startswith("05")), 4).cells
+    (source,) = (cell.source for cell in cells if cell.cell_type == "code" and "drive.mount" in cell.source)
+    calls, colab = [], ModuleType("google.colab")
+    colab.drive = SimpleNamespace(mount=calls.append)
+    monkeypatch.setitem(sys.modules, "google", ModuleType("google"))
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    names = {"sys": sys, "DRIVE": wanted, "RUN_DIR": "checkpoints/fast_200k"}
+    exec(source, names)
+    assert calls == mounted and names["RUN_DIR"] == folder
