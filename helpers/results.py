@@ -76,7 +76,8 @@ def read_result(path: Path, problem: str = "is damaged: restore it, or delete it
     try:
         final, theirs = record["final"], record["published"] or {"accuracy": None, "epochs": 1}
         off = [value - 100 * final["correct"] / final["seen"] for key, value in final.items() if "accuracy" in key]
-        numbers = (theirs["accuracy"] or 0, theirs["epochs"], final["train_minutes"], final["seen"] - final["correct"])
+        wrong, minutes = final["seen"] - final["correct"], final["train_minutes"]
+        numbers = (theirs["accuracy"] or 0, theirs["epochs"], minutes, wrong, record["parameters"])
         kinds = [isinstance(record[name], kind) for name, kind in KINDS.items()] + [isinstance(final["correct"], int)]
         rows = record["versions"]["torch"] and [row for row in record["epochs"] if isinstance(row, dict)]
         if not (all(kinds) and rows and off and sum(map(abs, off)) < 1e-6 and all(0 <= n < 1e9 for n in numbers)):

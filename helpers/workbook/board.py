@@ -9,6 +9,7 @@ from helpers.models import MODELS, RELEASED, build
 from helpers.recipes import RECIPES
 from helpers.results import measured, read_result
 
+CIFAR10_TEST_IMAGES = 10_000
 COLUMNS = ["answer", "accuracy", "parameters", "minutes", "constraints"]
 
 
@@ -18,13 +19,19 @@ def board(folder: str, out: str | None) -> None:
     if not source.is_dir():
         raise BadInput(f"There is no folder {source}: give one with grades.json of `workbook grade`, or result files.")
     runs, rows = measured().groupby("network")[["accuracy", "parameters", "minutes"]].mean(), []
-    for path in sorted(source.glob("*.json")) if source.resolve() != RELEASED.resolve() else []:
+    paths = sorted(source.glob("*.json")) if source.resolve() != RELEASED.resolve() else []
+    if out and place(out).resolve() in [path.resolve() for path in paths]:
+        raise BadInput(f"{out} is one of the files that are ranked: give --out another name.")
+    for path in paths:
         read = read_json(path, "is neither grades.json nor the result of a training")
         if "students" in read:
             rows += [{"answer": one["student"], **one} for one in read["students"] if one["accuracy"] is not None]
+        elif "final" not in read or (read := read_result(path))["final"].get("test_accuracy") is None:
+            print(f"left out: {path.name}, which holds no accuracy on a test set")
+        elif (read["data_source"], read["final"]["seen"]) != ("cifar10", CIFAR10_TEST_IMAGES):
+            print(f"left out: {path.name}, which was not measured on CIFAR-10's whole test set")
         else:
-            read = read_result(path)
-            figures = {"accuracy": read["final"].get("test_accuracy"), "minutes": read["final"]["train_minutes"]}
+            figures = {"accuracy": read["final"]["test_accuracy"], "minutes": read["final"]["train_minutes"]}
             rows.append({"answer": read["network"], "parameters": read["parameters"], **figures})
     rows += [{"answer": name, **row} for name, row in runs.to_dict("index").items()]
     rows = [row | {"constraints": row.get("constraints") or _met(row["answer"])} for row in rows]

@@ -133,8 +133,11 @@ def release(run_dir: str | Path) -> None:
     """
     record = read_result(place(run_dir) / RESULT, "is no finished run's: train with `workbook train`")
     final, recipe = record["final"], record.get("recipe")
-    if record["changes"] or record.get("data_source") != "cifar10" or "test_accuracy" not in final:
-        raise BadInput(f"{run_dir} is no run of a recipe as it stands, on CIFAR-10 and measured on its test set.")
+    whole = (record.get("data_source"), record["train_images"]) == ("cifar10", 50_000)
+    if record["changes"] or not whole or "test_accuracy" not in final:
+        raise BadInput(
+            f"{run_dir} is no run of a recipe as it stands, on all of CIFAR-10 and measured on its test set."
+        )
     (model, metadata), test = load_trained(run_dir), load_cifar10("cifar10", train=False)
     values = metadata["config"]
     if (recipe, record["seed"]) != (values["network"], values.get("seed")):

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from helpers.data import load_cifar10, take
 from helpers.evaluation import accuracy, predict
+from helpers.models import RELEASED
 from helpers.workbook.__main__ import main
 from helpers.workbook.parameters import NOTEBOOKS
 
@@ -296,3 +297,37 @@ def test_a_board_of_foreign_files_is_a_sentence(tmp_path):
     done = invoke("board", str(tmp_path))
     assert done.exit_code == 2 and "neither grades.json nor" in done.stderr
     assert "There is no folder" in invoke("board", str(tmp_path / "absent")).stderr
+
+
+def test_the_board_ranks_only_what_was_measured_on_the_whole_test_set(tmp_path):
+    """A training on the stand-in or on a hold-out has no place among the others, and is named."""
+    record = json.loads((RELEASED / "fast_200k-seed0.json").read_text())
+    final = record["final"]
+    written = {
+        "whole": record | {"network": "mine"},
+        "stand_in": record | {"data_source": "synthetic"},
+        "few": record | {"final": final | {"test_accuracy": 90.0, "correct": 9, "seen": 10}},
+        "held": record | {"final": {k: v for k, v in final.items() if "test" not in k} | {"holdout_accuracy": 86.72}},
+        "config": {"run": {}, "sessions": []},
+    }
+    for name, content in written.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    done = invoke("board", str(tmp_path))
+    assert done.exit_code == 0, done.output
+    assert sum(" mine " in line for line in done.stdout.splitlines()) == 1
+    for name, reason in (
+        ("stand_in", "whole test set"),
+        ("few", "whole test set"),
+        ("held", "no acc"),
+        ("config", "no"),
+    ):
+        (line,) = [line for line in done.stdout.splitlines() if line.startswith(f"left out: {name}.json")]
+        assert reason in line
+
+
+def test_the_board_does_not_write_over_what_it_ranks(tmp_path):
+    before = (RELEASED / "fast_200k-seed0.json").read_bytes()
+    (tmp_path / "mine.json").write_bytes(before)
+    done = invoke("board", str(tmp_path), "--out", str(tmp_path / "mine.json"))
+    assert done.exit_code == 2 and "another name" in done.stderr
+    assert (tmp_path / "mine.json").read_bytes() == before

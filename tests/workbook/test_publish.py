@@ -315,6 +315,8 @@ WRONG = {
     "an accuracy without a value": final(test_accuracy=float("nan")),
     "more right than seen": final(test_accuracy=200.0, correct=20000),
     "nothing seen": final(seen=0),
+    "fewer parameters than none": RECORD | {"parameters": -10},
+    "more parameters than a number holds": RECORD | {"parameters": 10**400},
     "half an image": final(correct=8010.0),
     "minutes in words": final(train_minutes="x"),
     "no epochs": RECORD | {"epochs": []},
@@ -367,7 +369,7 @@ def finished(few, tmp_path, monkeypatch):
     model, folder, target = build("mini_resnet"), tmp_path / "run", tmp_path / "released"
     history = fit(model, few, recipe, run_dir=folder, log=None)
     record = result(recipe, model, history, predict(model, few.images), few, few, seed=0)
-    write_result(folder / "result.json", record | {"data_source": "cifar10"})
+    write_result(folder / "result.json", record | {"data_source": "cifar10", "train_images": 50_000})
     monkeypatch.setattr(publish, "RELEASED", target)
     monkeypatch.setattr(publish, "load_cifar10", lambda root, train: few)
     monkeypatch.setattr(publish, "readme", lambda: None)
@@ -397,6 +399,7 @@ FINAL = {"correct": 200, "seen": 200, "train_minutes": 1.0}
     [
         ({"changes": {"epochs": 2}}, "no run of a recipe as it stands"),
         ({"data_source": "synthetic"}, "no run of a recipe as it stands"),
+        ({"train_images": 45_000}, "no run of a recipe as it stands"),
         ({"final": FINAL | {"holdout_accuracy": 100.0}}, "no run of a recipe as it stands"),
         ({"final": FINAL | {"test_accuracy": 100.0}}, "recorded 200 right answers, and here gives"),
         ({"recipe": "../elsewhere"}, "the result of another run than its weights"),
