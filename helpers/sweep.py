@@ -52,8 +52,7 @@ def sweep(
     `jobs` processes of one thread train at once, unless given as many as there are cores or accelerators; with `dask`,
     a scheduler's address, its workers do. Ctrl-C saves what is under way, and raises Interrupted.
 
-    Raises BadInput for trials that share a folder, a folder that holds another run, what the cluster refuses, and in a
-    script that works without `if __name__ == "__main__":`, since each process imports it.
+    Raises BadInput for a folder shared by trials or of another run, what the cluster refuses, a script without guard.
     """
     pool.end_if_importing()
     if (holdout is None) == (test is None):

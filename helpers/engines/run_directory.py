@@ -139,10 +139,7 @@ class RunDirectory:
         if not path.exists():
             return self._write_config()
         theirs, self.sessions = read_config(self.path)
-        differing = [key for key in {**theirs, **self.config} if theirs.get(key) != self.config.get(key)]
-        if differing:
-            values = ", ".join(f"{k} {theirs.get(k)!r} there and {self.config.get(k)!r} now" for k in differing)
-            raise BadInput(f"{self.path} holds another run ({values}): choose another folder, or {ANEW}.")
+        refuse_another(self.path, theirs, {**dict.fromkeys(theirs), **self.config})
 
     def _write_config(self) -> None:
         write_atomically(self.path / CONFIG, as_json({"run": self.config, "sessions": self.sessions}).encode())
@@ -196,6 +193,26 @@ def read_config(folder: Path) -> tuple[dict, list[dict]]:
     if not (isinstance(run, dict) and isinstance(sessions, list) and all(isinstance(one, dict) for one in sessions)):
         raise BadInput(f"{folder / CONFIG} {problem} (it names no run and sessions).")
     return run, sessions
+
+
+def refuse_another(folder: Path, theirs: dict, ours: dict) -> None:
+    """Raise BadInput where the folder's run has other values than these, showing what differs."""
+    differing = [key for key in ours if theirs.get(key) != ours[key]]
+    if differing:
+        values = ", ".join(f"{key} {theirs.get(key)!r} there and {ours[key]!r} now" for key in differing)
+        raise BadInput(f"{folder} holds another run ({values}): choose another folder, or {ANEW}.")
+
+
+def check_folder(name: str, folder: str, run: dict | None = None) -> str:
+    """Make the folder that the parameter of this name gives, and return it, `~` expanded.
+
+    Raises BadInput where nothing can be written, and for a folder of another run than one of these values.
+    """
+    path = place(folder, name)
+    try_writing(path / CONFIG)
+    if run and (path / CONFIG).exists():
+        refuse_another(path, read_config(path)[0], run)
+    return str(path)
 
 
 def refuse_foreign(folder: Path) -> None:

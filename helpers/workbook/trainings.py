@@ -10,7 +10,7 @@ import pandas as pd
 from helpers.data import ImageSet, load_cifar10, train_val_split
 from helpers.engines import ranks
 from helpers.engines.run_directory import RESULT, place
-from helpers.errors import BadInput
+from helpers.errors import BadInput, check_count
 from helpers.evaluation import accuracy, class_accuracy, predict
 from helpers.models import build, load_trained
 from helpers.recipes import recipe_named
@@ -39,6 +39,7 @@ def train(
     """
     if tensorboard and not find_spec("tensorboard"):
         raise BadInput("TensorBoard is not installed: pip install tensorboard, or leave the option out.")
+    check_count("The seed", seed, 10**9, least=0)
     recipe = recipe_named(name)
     if epochs is not None:
         recipe = replace(recipe, epochs=epochs)

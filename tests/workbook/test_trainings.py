@@ -151,6 +151,7 @@ def test_tensorboard_gets_every_figure_of_every_epoch_once(little, events):
         (("train", "wide_2m", "--device", "cuda:99"), "device 'cuda:99'"),
         (("train", "wide_2m", "--device", "cpu:x"), "device 'cpu:x' cannot be used"),
         (("train", "wide_2m", "--seed", 2**64), "seed is 18446744073709551616"),
+        (("train", "wide_2m", "--seed", 10**9 + 1), "give a whole number from 0 to 1,000,000,000"),
         (("train", "wide_2m", "--holdout", 7), "multiple of ten"),
         (("train", "wide_2m", "--epochs", 0), "epochs is 0"),
         (("train", "wide_2m", "--tensorboard"), "TensorBoard is not installed"),
