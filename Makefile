@@ -1,7 +1,7 @@
 PYTHON ?= python3
 workbook = .venv/bin/workbook
 
-.PHONY: help install run test faults cluster scaling full render page address lint site browser clean
+.PHONY: help install run test faults attack cluster scaling full render page address lint site browser clean
 
 help:  # print these targets
 	@sed -n 's/^\([a-z]*\):[^#]*# \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -17,6 +17,9 @@ test: .venv/installed  # unit tests, then run all notebooks and compare a second
 
 faults: .venv/installed  # kill a training FAULT_KILLS times (100) at random moments, and compare its end with one left alone
 	@TQDM_DISABLE=1 .venv/bin/python tests/faults.py
+
+attack: .venv/installed  # try every way round the checker that is known, random ones, and flipped bits in a run's files
+	@TQDM_DISABLE=1 .venv/bin/python tests/attack.py
 
 cluster: .venv/installed  # sweep in processes of this machine, as a Dask cluster and without, and kill some of them
 	@TQDM_DISABLE=1 .venv/bin/python tests/cluster.py

@@ -17,6 +17,7 @@ UNREGISTERED = (
     "The rest is read in {}: keep modules in nn.ModuleList, parameters in nn.ParameterList, and give other tensors to "
     "register_buffer; they count, too."
 )
+DISGUISED = "In {} neighbours of one map meet in more than a sum, as in a maximum; have trained weights between them."
 ADVICE = {
     "parameters": "Remove at least {surplus:,}: narrow the last, widest layers or make them separable.",
     "receptive field": "Stride earlier, dilate, or add layers: what counts is the last feature map before the pooling.",
@@ -47,7 +48,6 @@ def check(model: nn.Module, recipe: Recipe | object | None = None, accuracy: flo
     table = layer_table(model)
     with evaluating(model):
         judging.refuse_other_than_ten_logits(model)
-    judging.refuse_unregistered(model, table)
     found = examine(model)
     table.attrs["taps"] = found.taps
     rules = _network(model, table, found)
@@ -71,6 +71,7 @@ def _network(model: nn.Module, table: pd.DataFrame, found: Evidence) -> list[tup
     if field < by_layers:
         note = f"By its layers it is {by_layers}, but no more of them changes the logits."
     hidden = f"parameters() tells {told:,}. {UNREGISTERED.format(', '.join(found.places))}" if count != told else ""
+    met = DISGUISED.format(", ".join(sorted(set(found.disguised)))) if found.disguised else ""
     pools = {*table.layer[table.kind.str.contains("max", case=False)], *found.disguised}
     pairs, dilated = judging.count_separable(table), judging.count_dilated(table)
     depth, connected, unpooled = judging.walk_to_pooling(table)
@@ -78,7 +79,7 @@ def _network(model: nn.Module, table: pd.DataFrame, found: Evidence) -> list[tup
     return [
         _rule("parameters", f"< {MOST_PARAMETERS:,}", count, surplus <= 0, hidden, surplus=surplus),
         _rule("receptive field", f"> {LEAST_FIELD}", field, field > LEAST_FIELD, note),
-        _rule("max-pooling", "none", len(pools), len(pools) == 0, layers=", ".join(sorted(pools))),
+        _rule("max-pooling", "none", len(pools), len(pools) == 0, met, layers=", ".join(sorted(pools))),
         _rule("depthwise-separable convolutions", ">= 1", pairs, pairs),
         _rule("dilated convolutions", ">= 1", dilated, dilated),
         _rule("global average pooling", "before the classifier", pooled, not unpooled),

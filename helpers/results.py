@@ -1,6 +1,5 @@
 """Result files: what was run, on what, by which code, and what came out."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pandas as pd
 from torch import Tensor, nn
 
 from helpers.data import ImageSet
-from helpers.engines.run_directory import read_json, refusing_disk, write_atomically
+from helpers.engines.run_directory import as_json, read_json, refusing_disk, write_atomically
 from helpers.errors import BadInput
 from helpers.evaluation import accuracy
 from helpers.models import RELEASED
@@ -61,7 +60,7 @@ def result(
 
 def write_result(path: str | Path, record: dict) -> None:
     """Write the record as JSON, whole or not at all; where the disk refuses print it, and raise BadInput."""
-    text = json.dumps(record, indent=1) + "\n"
+    text = as_json(record)
     try:
         with refusing_disk(Path(path).parent):
             write_atomically(Path(path), text.encode())

@@ -8,7 +8,7 @@ import torch
 from helpers.engines import ranks
 from helpers.engines.origin import commit as commit
 from helpers.engines.origin import machine as machine
-from helpers.engines.run_directory import place, try_writing
+from helpers.engines.run_directory import check_folder as check_folder
 from helpers.errors import BadInput
 
 PACKAGES = ("torch", "torchvision", "albumentations", "numpy")
@@ -28,11 +28,6 @@ def pick_device(device: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as error:  # a number that is not there, or no number
         raise BadInput(f"The device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
     return torch.device(device)
-
-
-def check_folder(name: str, folder: str) -> None:
-    """Make the folder that the parameter of this name gives; raises BadInput where nothing can be written."""
-    try_writing(place(folder, name) / "config.json")
 
 
 def versions() -> dict[str, str]:

@@ -52,8 +52,9 @@ def sweep(
     `jobs` processes of one thread train at once, unless given as many as there are cores or accelerators; with `dask`,
     a scheduler's address, its workers do. Ctrl-C saves what is under way, and raises Interrupted.
 
-    Raises BadInput for trials that share a folder, a folder that holds another run, and what the cluster refuses.
+    Raises BadInput for a folder shared by trials or of another run, what the cluster refuses, a script without guard.
     """
+    pool.end_if_importing()
     if (holdout is None) == (test is None):
         raise BadInput("Give the images to measure on: either holdout or test.")
     log = log or (lambda line: None)

@@ -401,7 +401,48 @@ def test_max_pooling_by_another_name(name):
         assert "cannot be followed" in str(refusal) or "jumps" in str(refusal)
 
 
+NAMED = {
+    "stack": lambda x: torch.stack([x[..., ::2, :], x[..., 1::2, :]]).amax(0)[..., ::2],
+    "max": lambda x: torch.stack(quarters(x), 2).max(2).values,
+    "relu": lambda x: F.relu(x + F.conv2d(x, torch.ones(C, 1, 3, 3) / 9, padding=1, groups=C))[..., ::2, ::2],
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_what_may_be_max_pooling_is_named_as_what_it_is(name):
+    class Pooling(Base):
+        def tail(self, x):
+            return self.last(NAMED[name](x))
+
+    found = row(Pooling(), "max-pooling")
+    assert not found.passed and re.search(
+        "In .*(amax|max|relu) neighbours of one map meet in more than a sum", found.remark
+    )
+
+
+REFUSED = {
+    "in attention": lambda x: (x.flatten(2).transpose(1, 2) @ x.flatten(2)).softmax(2),
+    "scaled_dot_product": lambda x: F.scaled_dot_product_attention(x, x, x),
+    "transposed convolution": lambda x: F.conv_transpose2d(x, torch.ones(C, C, 2, 2), stride=2),
+    "im2col": lambda x: F.unfold(x, 2, stride=2),
+    "unfold": lambda x: x.unfold(2, 2, 2),
+    "upsample_nearest2d": lambda x: F.interpolate(x, scale_factor=2),
+    "permute": lambda x: x.permute(0, 2, 3, 1),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_has_no_window_to_follow_is_refused_by_its_name(name):
+    class Other(Base):
+        def tail(self, x):
+            return super().tail(REFUSED[name](super().tail(x)))
+
+    with pytest.raises(BadInput, match=f"cannot be followed through '[^']*{name}"):
+        check(Other())
+
+
 SUMS = {
+    "sum of a stack": lambda x: torch.stack(quarters(x)).mean(0),
     "average of slices": lambda x: F.relu(sum(quarters(x)) / 4) if False else sum(quarters(x)) / 4,
     "space to depth": lambda x: torch.cat(quarters(x), 1)[:, ::4],
     "average, then ReLU": lambda x: F.relu(F.avg_pool2d(x, 2)),

@@ -13,12 +13,13 @@ from matplotlib.figure import Figure
 
 from helpers import data, plots, receptive_field
 from helpers.augment import AUGMENTATIONS
+from helpers.engines.run_directory import RunDirectory
 from helpers.errors import BadInput
 from helpers.models import MODELS
 from helpers.summary import fingerprint
 from helpers.workbook.parameters import NOTEBOOKS
 
-LARGEST = 2**63 - 1
+LARGEST = 10**9
 QUICK = {  # by what a notebook's stem begins with
     "01": {},
     "02": {"COUNTED_DRAWS": 20, "DRAWS": 2, "BATCH_SIZE": 2},
@@ -29,7 +30,7 @@ ADVERTISED += [("03", {"NETWORK": name}) for name in MODELS]
 ADVERTISED += [("01", {"SEED": LARGEST, "IMAGES_PER_CLASS": 20})]
 ADVERTISED += [("02", {"SEED": LARGEST, "COUNTED_DRAWS": 1, "DRAWS": 1, "BATCH_SIZE": 64})]
 ADVERTISED += [("03", {"SEED": LARGEST, "IMAGES": 1})]
-REFUSED = [(notebook, "SEED", value) for notebook in QUICK for value in (-1, 2**63, 0.5, "0")]
+REFUSED = [(notebook, "SEED", value) for notebook in QUICK for value in (-1, LARGEST + 1, 0.5, "0", True)]
 REFUSED += [("01", "IMAGES_PER_CLASS", value) for value in (0, -1, 21, 2.0)]
 REFUSED += [("02", "AUGMENTATION", value) for value in ("flipp", "", 3)]
 REFUSED += [("02", name, 0) for name in ("DRAWS", "COUNTED_DRAWS", "BATCH_SIZE")]
@@ -38,7 +39,7 @@ REFUSED += [("03", "NETWORK", value) for value in ("mini_resnet2", "", None)]
 REFUSED += [("03", "IMAGES", 0), ("03", "IMAGES", 2001), ("03", "SEEDS", 0), ("03", "SEEDS", "3")]
 REFUSED += [("03", "SHEET", value) for value in ("x.csv", "", "nowhere/x.xlsx", 5)]
 TRAINED = ("04", "05", "06", "07")
-REFUSED += [(notebook, "SEED", value) for notebook in TRAINED for value in (-1, 10**9 + 1, 0.5, "0", True)]
+REFUSED += [(notebook, "SEED", value) for notebook in TRAINED for value in (-1, LARGEST + 1, 0.5, "0", True)]
 REFUSED += [(notebook, "LEAST_TEST_ACCURACY", value) for notebook in ("05", "06") for value in (-1, 101, "85", None)]
 REFUSED += [(notebook, "TRAIN_IMAGES", value) for notebook in ("04", "05") for value in (0, 45_010, 1001, -10, "all")]
 REFUSED += [(notebook, "HOLDOUT_IMAGES", value) for notebook in ("04", "05") for value in (0, 5010, 15, 10.0)]
@@ -48,7 +49,7 @@ REFUSED += [(notebook, "PEAK_LR", value) for notebook in ("04", "05") for value 
 REFUSED += [
     (notebook, "RUN_DIR", value)
     for notebook in ("04", "05", "07")
-    for value in ("", "  ", "~no-such-user/x", 5, "/proc/x")
+    for value in ("", "  ", "~no-such-user/x", "~nobody/x", 5, "/proc/x")
 ]
 REFUSED += [("04", name, value) for name in ("RUNS", "LONG_EPOCHS") for value in (0, 1001, 2.0)]
 REFUSED += [("04", "PACE_IMAGES", value) for value in (0, 5010, 55)] + [("04", "BATCH_SIZE", 501)]
@@ -131,3 +132,14 @@ def test_another_value_is_one_sentence_before_anything_is_computed(notebook, nam
         run(notebook, {name: value})
     told = [repr(entry) for entry in value] if isinstance(value, list) else [repr(value), str(value)]
     assert any(one in str(error.value) for one in told)
+
+
+def test_a_folder_of_another_run_is_told_before_anything_is_computed(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(data, "load_cifar10", lambda *_, **__: pytest.fail("the data was loaded first"))
+    first = RunDirectory("mine", {"network": "fast_200k", "epochs": 3})
+    with (
+        first,
+        pytest.raises(BadInput, match="^mine holds another run .epochs 3 there and 4 now, batch_size None"),
+    ):
+        run("05", {"RUN_DIR": "mine", "EPOCHS": 4})

@@ -6,6 +6,7 @@ import torch
 
 from helpers import results
 from helpers.data import take
+from helpers.engines.run_directory import read_json
 from helpers.models import build
 from helpers.recipes import RECIPES
 from helpers.results import result, write_result
@@ -44,7 +45,7 @@ def test_a_result_that_cannot_be_written_leaves_the_old_one(tmp_path):
     write_result(tmp_path / "r.json", {"a": 1})
     with pytest.raises(TypeError):
         write_result(tmp_path / "r.json", {"a": object()})
-    assert json.loads((tmp_path / "r.json").read_text()) == {"a": 1} and len(list(tmp_path.iterdir())) == 1
+    assert read_json(tmp_path / "r.json", "is damaged") == {"a": 1} and len(list(tmp_path.iterdir())) == 1
 
 
 def test_measured_takes_whole_recipes_and_of_each_network_the_most_images(tmp_path, monkeypatch):

@@ -4,9 +4,12 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -141,3 +144,30 @@ def test_the_summary_is_students(swept):
     assert table.n.tolist() == [2, 1, 0] and table["mean"]["four"] == first.mean()
     assert table.high["four"] - first.mean() == pytest.approx(12.7062 * first.std() / 2**0.5, rel=1e-4)
     assert table[["std", "low", "high"]].loc["eight"].isna().all()
+
+
+SCRIPT = """
+from helpers.data import load_cifar10, take
+from helpers.sweep import sweep
+from test_sweep import TRIALS
+
+few = take(load_cifar10("synthetic", train=False), 60)
+table = sweep(TRIALS[:2], few, "out", holdout=few, jobs=2, log=None)
+"""
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_users_script_is_told_what_to_write_and_processes_import_nothing_from_here(guarded, tmp_path):
+    script, here = tmp_path / "script/own.py", tmp_path / "here"
+    for folder in (script.parent, here):
+        folder.mkdir()
+    (here / "selectors.py").write_text("open('was_imported', 'w').close()\nfrom no_such_package import *\n")
+    work = SCRIPT.replace("table =", 'if __name__ == "__main__":\n    table =') if guarded else SCRIPT
+    script.write_text(work)
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": path, "TQDM_DISABLE": "1"}
+    done = subprocess.run([sys.executable, script], cwd=here, env=environment, capture_output=True, text=True)
+    assert not (here / "was_imported").exists(), done.stderr
+    assert (done.returncode == 0) == guarded and done.stderr.count("Traceback") == (not guarded), done.stderr
+    if not guarded:
+        assert done.stderr.splitlines()[-1].endswith('put its work under `if __name__ == "__main__":`.')

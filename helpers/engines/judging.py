@@ -28,19 +28,6 @@ def refuse_other_than_ten_logits(model: nn.Module) -> None:
         raise BadInput(f"The network gives {got} for two images; the challenge needs (2, 10), a logit per class.")
 
 
-def refuse_unregistered(model: nn.Module, table: pd.DataFrame) -> None:
-    """Raise BadInput where the network uses layers that it does not know as its own, as those of a plain list."""
-    used, registered = table.params.sum(), sum(parameter.numel() for parameter in model.parameters())
-    known = set(nn.Module.modules(model))
-    for name, value in (attribute for module in known for attribute in vars(module).items()):
-        inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-        if used > registered and any(isinstance(part, nn.Module) and part not in known for part in inside):
-            raise BadInput(
-                f"The layers use {used:,} weights, but the network has registered only {registered:,} parameters: "
-                f"keep {name!r} in nn.ModuleList, not in a list."
-            )
-
-
 def as_percent(accuracy: object) -> float:
     """Return a number in percent, or a tensor or array of one, as a float; raises BadInput for anything else."""
     is_number = hasattr(accuracy, "__float__") and not isinstance(accuracy, bool) and np.ndim(accuracy) == 0

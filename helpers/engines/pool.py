@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partialmethod
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, current_process, get_context, parent_process
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,10 +16,12 @@ from tempfile import TemporaryDirectory
 import torch
 from tqdm import tqdm
 
+from helpers.engines.fence import start
 from helpers.engines.resumable import Stop
 from helpers.errors import BadInput, Interrupted
 
 OPTIMISERS = "torch._dynamo"  # the first step of any of them imports it, for seconds
+UNGUARDED = 79  # exit code of a process that was about to start others while it imported the script that started it
 DEATHS = 2  # of a job's process, after which it is not tried again
 Outcome = tuple[str, object, str]  # a job's name, what it returned, and what went wrong ("" for nothing)
 
@@ -66,6 +68,12 @@ def processes_for(function: Callable) -> BaseContext:
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__, function.__module__, OPTIMISERS])
     return context
+
+
+def end_if_importing() -> None:
+    """End this process if all it does is to import the script that has started it; `run_jobs` there says why."""
+    if getattr(current_process(), "_inheriting", False):
+        os._exit(UNGUARDED)
 
 
 def refuse_names(names: Sequence[str]) -> None:
@@ -117,7 +125,7 @@ class _Child:
     def __init__(self, context, *arguments):
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, *arguments))
-        self.process.start()
+        start(self.process)
         theirs.close()  # or its end would not be noticed
 
     def answer(self) -> tuple[str, object]:
@@ -153,6 +161,8 @@ class _Pool:
         ready = connection.wait([self.children[place].pipe for place in self.busy], timeout=0.2)
         for place in [place for place in self.busy if self.children[place].pipe in ready]:
             name, (what, value) = self.busy.pop(place), self.children[place].answer()
+            if (what, value) == ("died", UNGUARDED):
+                raise BadInput('Each process imports the script: put its work under `if __name__ == "__main__":`.')
             if what == "died":
                 del self.children[place]
                 self.deaths[name] += 1

@@ -1,5 +1,6 @@
 """A run on disk: a training state that is either old or new, never torn, and never two runs in one folder."""
 
+import hashlib
 import io
 import json
 import os
@@ -21,10 +22,11 @@ PARTIAL = re.compile(r"\.(config\.json|model\.safetensors|result\.json|step-\d{9
 
 
 def place(path: str | Path, what: str = "The run's folder") -> Path:
-    """Return the path, `~` expanded; raises BadInput for an empty one, an unknown home, and what is no UTF-8."""
-    text = os.path.expanduser(path) if isinstance(path, str | os.PathLike) else ""
+    """Return the path, one's own `~` expanded; raises BadInput for an empty one, another's, and what is no UTF-8."""
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else ""
+    text = os.path.expanduser(text) if Path(text).parts[:1] == ("~",) else text
     if not text.strip() or text[0] == "~" or text != text.encode("utf-8", "replace").decode():
-        raise BadInput(f"{what} is {str(path)!r}; give a name that is not empty, in UTF-8, or a home that is there.")
+        raise BadInput(f"{what} is {str(path)!r}; give a name that is not empty, in UTF-8, of no other's home.")
     return Path(text)
 
 
@@ -70,14 +72,27 @@ def refusing_disk(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def as_json(content: dict) -> str:
+    """Return an object as JSON, with a digest of all that it says."""
+    return json.dumps({**content, "digest": _digest(content)}, indent=1) + "\n"
+
+
+def _digest(content: dict) -> str:
+    told = json.loads(json.dumps({**content, "digest": ""}))  # as it is read again: keys are text
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def read_json(path: Path, problem: str) -> dict:
-    """Return a file's object; raises BadInput with the path and the problem where it holds none."""
+    """Return a file's object; raises BadInput with the path and the problem for none, and one with a false digest."""
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise ValueError("it is a pipe or a device")  # reading one may never end
         content = json.loads(path.read_text("utf-8"))
         if not isinstance(content, dict):
             raise ValueError("it holds no object")
+        right = _digest(content)
+        if content.pop("digest", right) != right:  # an older version writes none
+            raise ValueError("its digest is another one")
         return content
     except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{path} {problem} ({error}).") from None
@@ -124,14 +139,10 @@ class RunDirectory:
         if not path.exists():
             return self._write_config()
         theirs, self.sessions = read_config(self.path)
-        differing = [key for key in {**theirs, **self.config} if theirs.get(key) != self.config.get(key)]
-        if differing:
-            values = ", ".join(f"{k} {theirs.get(k)!r} there and {self.config.get(k)!r} now" for k in differing)
-            raise BadInput(f"{self.path} holds another run ({values}): choose another folder, or {ANEW}.")
+        refuse_another(self.path, theirs, {**dict.fromkeys(theirs), **self.config})
 
     def _write_config(self) -> None:
-        text = json.dumps({"run": self.config, "sessions": self.sessions}, indent=1) + "\n"
-        write_atomically(self.path / CONFIG, text.encode())
+        write_atomically(self.path / CONFIG, as_json({"run": self.config, "sessions": self.sessions}).encode())
 
     def add_session(self, session: dict) -> list[str]:
         """Note that the run goes on; return what of code, machine and versions is another than the last time."""
@@ -182,6 +193,26 @@ def read_config(folder: Path) -> tuple[dict, list[dict]]:
     if not (isinstance(run, dict) and isinstance(sessions, list) and all(isinstance(one, dict) for one in sessions)):
         raise BadInput(f"{folder / CONFIG} {problem} (it names no run and sessions).")
     return run, sessions
+
+
+def refuse_another(folder: Path, theirs: dict, ours: dict) -> None:
+    """Raise BadInput where the folder's run has other values than these, showing what differs."""
+    differing = [key for key in ours if theirs.get(key) != ours[key]]
+    if differing:
+        values = ", ".join(f"{key} {theirs.get(key)!r} there and {ours[key]!r} now" for key in differing)
+        raise BadInput(f"{folder} holds another run ({values}): choose another folder, or {ANEW}.")
+
+
+def check_folder(name: str, folder: str, run: dict | None = None) -> str:
+    """Make the folder that the parameter of this name gives, and return it, `~` expanded.
+
+    Raises BadInput where nothing can be written, and for a folder of another run than one of these values.
+    """
+    path = place(folder, name)
+    try_writing(path / CONFIG)
+    if run and (path / CONFIG).exists():
+        refuse_another(path, read_config(path)[0], run)
+    return str(path)
 
 
 def refuse_foreign(folder: Path) -> None:

@@ -150,7 +150,7 @@ class Trace(TorchDispatchMode):
         handler, source = HANDLERS.get(op.name), maps[0]
         partial = source.dims not in (HEIGHT_WIDTH, ()) and handler not in (_reduce, _reshape)
         if handler is None or partial or op.x not in self.maps or any(m.dims for m in maps[1:]):
-            self.refuse(op.name)
+            self.refuse(op.name + (" of single positions, as in attention" if source.dims == (-1,) else ""))
         return handler(self, op, source)
 
     def pass_on(self, op: Operation, maps: list[Map]) -> Map:
@@ -380,11 +380,10 @@ PASSING |= {"log_sigmoid_forward", "channel_shuffle", "native_channel_shuffle"}
 PASSING |= {"alias", "clone", "detach", "expand", "_to_copy"}
 CONNECTED = {"addmm", "mm", "bmm", "baddbmm", "convolution"}  # fully connected layers, where no positions are left
 # The first add up shifted copies of a map at most; the roots take apart what an average joined.
-LINEAR = {"add", "sub", "rsub", "neg", "mul", "div", "mean", "sum", "cat", "split", "split_with_sizes", "slice"} | (
-    PASSING - {"hardswish", "_prelu_kernel", "log_sigmoid_forward", "rrelu_with_noise"}
-)
+LINEAR = {"add", "sub", "rsub", "neg", "mul", "div", "mean", "sum", "cat", "stack", "split", "split_with_sizes"}
+LINEAR |= {"slice"} | (PASSING - {"hardswish", "_prelu_kernel", "log_sigmoid_forward", "rrelu_with_noise"})
 ROOTS = {"log", "log2", "log10", "log1p", "pow", "sqrt", "rsqrt", "reciprocal", "xlogy", "special_xlog1py"}
-ALONG_ONE_DIMENSION = {"cat", "split", "split_with_sizes", "glu", "_softmax", "_log_softmax"}
+ALONG_ONE_DIMENSION = {"cat", "stack", "split", "split_with_sizes", "glu", "_softmax", "_log_softmax"}
 
 
 def tensors_in(tree: object) -> list[Tensor]:

@@ -44,7 +44,7 @@ def build(name: str, seed: int = 0, **changes) -> nn.Module:
 
 
 def check_seed(seed: int) -> None:
-    """Raise BadInput unless every random generator takes this seed."""
+    """Raise BadInput unless every random generator takes this seed: readers give one up to 10^9, code draws more."""
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
         raise BadInput(f"The seed is {seed!r}; give a whole number from 0 to 2^63 - 1.")
 

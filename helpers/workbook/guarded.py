@@ -10,9 +10,7 @@ from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from threading import Lock, Timer
-from unittest.mock import patch
 
 from helpers.engines import fence
 from helpers.errors import BadInput
@@ -66,13 +64,11 @@ def ask(work: str, name: str, options: dict, seconds: float, gigabytes: float, f
 
 
 def _start(process: BaseProcess) -> None:
-    """Start a process of one thread that knows this workbook, and imports nothing from the folder it is called in."""
+    """Start a process of one thread as a clean one."""
     if sys.platform == "linux":
         CONTEXT.set_forkserver_preload(["helpers.workbook.handed_in", *NOTEBOOKS_NEED])
     with ONE_AT_A_TIME:
-        path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
-        with patch.dict(os.environ, PYTHONPATH=path, PYTHONSAFEPATH="1", OMP_NUM_THREADS="1"):
-            process.start()
+        fence.start(process, OMP_NUM_THREADS="1")
 
 
 def _kill(process: BaseProcess) -> None:

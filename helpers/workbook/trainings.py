@@ -10,11 +10,11 @@ import pandas as pd
 from helpers.data import ImageSet, load_cifar10, train_val_split
 from helpers.engines import ranks
 from helpers.engines.run_directory import RESULT, place
-from helpers.errors import BadInput
+from helpers.errors import BadInput, check_count
 from helpers.evaluation import accuracy, class_accuracy, predict
 from helpers.models import build, load_trained
 from helpers.recipes import recipe_named
-from helpers.results import result, write_result
+from helpers.results import read_result, result, write_result
 from helpers.runtime import banner
 from helpers.training import fit
 
@@ -39,6 +39,7 @@ def train(
     """
     if tensorboard and not find_spec("tensorboard"):
         raise BadInput("TensorBoard is not installed: pip install tensorboard, or leave the option out.")
+    check_count("The seed", seed, 10**9, least=0)
     recipe = recipe_named(name)
     if epochs is not None:
         recipe = replace(recipe, epochs=epochs)
@@ -81,7 +82,7 @@ def write_events(folder: Path, row: dict) -> None:
 
 
 def evaluate(run_dir: str | Path, data: str = "auto") -> pd.DataFrame:
-    """Print a finished run's accuracy on the test set, class by class, and return the table."""
+    """Print a finished run's accuracy on the test set, class by class, and what result.json tells; return the table."""
     model, trained = load_trained(run_dir)
     test = load_cifar10(data, train=False)
     if trained["config"]["source"] != test.source:
@@ -89,5 +90,9 @@ def evaluate(run_dir: str | Path, data: str = "auto") -> pd.DataFrame:
     logits = predict(model, test.images, mean=trained["config"]["mean"], std=trained["config"]["std"])
     table = class_accuracy(logits, test.labels, test.classes)
     print(table.to_string(formatters={"accuracy": "{:.2f}".format}))
-    print(f"{accuracy(logits, test.labels):.2f} % of {len(test):,} {test.source} test images")
+    here = accuracy(logits, test.labels)
+    print(f"{here:.2f} % of {len(test):,} {test.source} test images")
+    final = read_result(path)["final"] if (path := place(run_dir) / RESULT).exists() else {}
+    if final.get("seen") == len(test) and f"{final.get('test_accuracy', here):.2f}" != f"{here:.2f}":
+        print(f"{path} tells {final['test_accuracy']:.2f} %, of other weights or another machine.")
     return table

@@ -10,7 +10,10 @@ from helpers.engines.run_directory import (
     RESULT,
     WEIGHTS,
     RunDirectory,
+    as_json,
     place,
+    read_config,
+    read_json,
     read_state,
     try_writing,
     write_atomically,
@@ -41,7 +44,7 @@ def test_new_folder_has_no_state_and_says_what_the_run_is(tmp_path):
     with opened(tmp_path / "runs/first") as run:
         assert run.load(print) is None
     written = json.loads((tmp_path / "runs/first/config.json").read_text())
-    assert written == {"run": CONFIG, "sessions": []}
+    assert written.keys() == {"run", "sessions", "digest"} and read_config(tmp_path / "runs/first") == (CONFIG, [])
 
 
 def test_two_newest_checkpoints_are_kept(tmp_path):
@@ -109,6 +112,17 @@ def test_sessions_that_are_none_are_told(tmp_path, sessions):
         opened(tmp_path).__enter__()
 
 
+def test_what_was_edited_is_told_and_what_an_older_version_wrote_is_read(tmp_path):
+    path, content = tmp_path / "result.json", {"accuracy": 85.2, "epochs": [{1: (2, None)}], "name": "é"}
+    path.write_text(as_json(content))
+    assert read_json(path, "is damaged") == content | {"epochs": [{"1": [2, None]}]}
+    path.write_text(as_json(content).replace("85.2", "95.2"))
+    with pytest.raises(BadInput, match="result.json is damaged .its digest is another one"):
+        read_json(path, "is damaged")
+    path.write_text('{"accuracy": 85.2}')
+    assert read_json(path, "is damaged") == {"accuracy": 85.2}
+
+
 @pytest.mark.parametrize("state", [None, 3, "abc", [1], torch.ones(2)])
 def test_what_is_no_state_is_damaged(tmp_path, state):
     with opened(tmp_path) as run:
@@ -119,8 +133,8 @@ def test_what_is_no_state_is_damaged(tmp_path, state):
 
 def test_a_folders_name_is_not_empty_has_its_home_and_is_utf_8(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert place("~/runs") == tmp_path / "runs" and place("a~") == Path("a~")
-    for name in ("", "  ", "~nobody-of-this-name/runs", "caf\udce9"):
+    assert place("~/runs") == tmp_path / "runs" and place("~") == tmp_path and place("a~") == Path("a~")
+    for name in ("", "  ", "~nobody-of-this-name/runs", "~nobody/x", "~root", "~~/x", "caf\udce9"):
         with pytest.raises(BadInput, match="The run's folder is"):
             place(name)
         with pytest.raises(BadInput, match="The run's folder is"):

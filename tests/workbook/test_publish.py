@@ -409,7 +409,7 @@ FINAL = {"correct": 200, "seen": 200, "train_minutes": 1.0}
 def test_only_what_a_recipe_gives_on_the_test_set_is_released(finished, changes, words):
     folder, target = finished
     record = json.loads((folder / "result.json").read_text())
-    (folder / "result.json").write_text(json.dumps(record | changes))
+    write_result(folder / "result.json", record | changes)
     with pytest.raises(BadInput, match=words):
         publish.release(folder)
     assert not target.exists()
@@ -420,7 +420,7 @@ def test_weights_of_a_later_seed_or_of_a_large_network_stay_out(finished):
     record = json.loads((folder / "result.json").read_text())
     tensors, metadata = load_weights(folder / WEIGHTS)
     for seed, parameters in ((1, record["parameters"]), (0, 250_000)):
-        (folder / "result.json").write_text(json.dumps(record | {"seed": seed, "parameters": parameters}))
+        write_result(folder / "result.json", record | {"seed": seed, "parameters": parameters})
         config = metadata["config"] | {"seed": seed}
         (folder / "config.json").write_text(json.dumps({"run": config, "sessions": []}))
         save_weights(folder / WEIGHTS, tensors, metadata | {"config": config})

@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 from helpers.data import take
+from helpers.results import write_result
 from helpers.training import fit
 from helpers.workbook import sweeping, trainings
 from toy import run_command
@@ -35,6 +36,13 @@ def test_train_and_evaluate_from_the_command_line(little, capsys):
     assert run_command("evaluate", "run") == 0
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 13 and printed[-1].startswith(f"{record['final']['test_accuracy']:.2f} % of 100 synthetic")
+
+    record["final"] |= {"correct": 99, "test_accuracy": 99.0}
+    (little / "run/result.json").write_text(json.dumps(record))  # with the digest of what it was
+    assert run_command("evaluate", "run") == 2 and "its digest is another one" in capsys.readouterr().err
+    write_result(little / "run/result.json", {name: value for name, value in record.items() if name != "digest"})
+    assert run_command("evaluate", "run") == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("run/result.json tells 99.00 %")
 
 
 def test_a_disk_that_is_full_at_the_result_loses_nothing(little, monkeypatch, capsys):
@@ -143,6 +151,7 @@ def test_tensorboard_gets_every_figure_of_every_epoch_once(little, events):
         (("train", "wide_2m", "--device", "cuda:99"), "device 'cuda:99'"),
         (("train", "wide_2m", "--device", "cpu:x"), "device 'cpu:x' cannot be used"),
         (("train", "wide_2m", "--seed", 2**64), "seed is 18446744073709551616"),
+        (("train", "wide_2m", "--seed", 10**9 + 1), "give a whole number from 0 to 1,000,000,000"),
         (("train", "wide_2m", "--holdout", 7), "multiple of ten"),
         (("train", "wide_2m", "--epochs", 0), "epochs is 0"),
         (("train", "wide_2m", "--tensorboard"), "TensorBoard is not installed"),
