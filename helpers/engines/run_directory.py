@@ -159,7 +159,7 @@ class RunDirectory:
     def save(self, state: dict, step: int) -> None:
         """Write the state, plain tensors and values, as the newest checkpoint; raises BadInput when the disk does."""
         buffer = io.BytesIO()
-        torch.save(state, buffer)
+        torch.save({**state, "of_run": _digest(self.config)}, buffer)
         with refusing_disk(self.path):
             write_atomically(self.path / f"step-{step:09d}.pt", buffer.getvalue())
             for old in self.checkpoints()[2:]:  # the one before stays, in case the disk damages the newest
@@ -168,7 +168,7 @@ class RunDirectory:
     def load(self, log: Callable[[str], None]) -> dict | None:
         """Return the newest sound state, None for a new folder; `log` is told of damaged ones.
 
-        Raises BadInput when all are damaged. Nothing in a file is executed, whatever it holds.
+        Raises BadInput when all are damaged, and for another run's. Nothing in a file is executed, whatever it holds.
         """
         found = self.checkpoints()
         for place, path in enumerate(found):
@@ -179,6 +179,8 @@ class RunDirectory:
                 continue
             for damaged in found[:place]:
                 damaged.rename(damaged.with_suffix(".damaged"))  # or it would count as one of the newest
+            if state.pop("of_run", own := _digest(self.config)) != own:  # an older version writes none
+                raise BadInput(f"{path} is of another run than {self.path / CONFIG}: take it away, or {ANEW}.")
             return state
         if found:
             raise BadInput(f"Every checkpoint in {self.path} is damaged: delete the folder to train from the start.")

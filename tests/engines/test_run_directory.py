@@ -55,6 +55,23 @@ def test_two_newest_checkpoints_are_kept(tmp_path):
         assert run.load(print) == {"step": 11}
 
 
+@pytest.mark.parametrize("moved", ["state", "config"])
+def test_a_state_of_another_run_is_not_gone_on_from(moved, tmp_path):
+    """A checkpoint from the next seed's folder, and a config that calls the same states another seed's."""
+    with opened(tmp_path / "a") as run:
+        run.save({"step": 8}, 8)
+    other = CONFIG | {"seed": 1}
+    with opened(tmp_path / "b", other) as run:
+        run.save({"step": 8}, 8)
+    name = "step-000000008.pt" if moved == "state" else "config.json"
+    (tmp_path / "a" / name).write_bytes((tmp_path / "b" / name).read_bytes())
+    with (
+        opened(tmp_path / "a", CONFIG if moved == "state" else other) as run,
+        pytest.raises(BadInput, match="is of another run"),
+    ):
+        run.load(print)
+
+
 def test_folder_of_another_run_is_refused_and_stays_as_it_was(tmp_path):
     with opened(tmp_path) as run:
         run.save({"step": 1}, 1)
@@ -127,7 +144,7 @@ def test_what_was_edited_is_told_and_what_an_older_version_wrote_is_read(tmp_pat
 def test_what_is_no_state_is_damaged(tmp_path, state):
     with opened(tmp_path) as run:
         run.save({"step": 1}, 1)
-        run.save(state, 2)
+        torch.save(state, tmp_path / "step-000000002.pt")
         assert run.load(print) == {"step": 1}
 
 
