@@ -217,7 +217,8 @@ class Run:
         self.refuse_divergence()
         ranks.move_to_first(self.loss_sum, self.correct)
         plain = {name: getattr(self, name) for name in ("step", "rows", "loss_sum", "correct", "seconds")}
-        return plain | {name: part.state_dict() for name, part in self._parts().items()}
+        parts = {"model": self.model, "optimizer": self.optimizer, "scaler": self.stepper}
+        return plain | {name: part.state_dict() for name, part in parts.items()}
 
     def load_state_dict(self, state: dict) -> None:
         """Go to the state of a run of the same recipe, on this device or another."""
@@ -234,9 +235,6 @@ class Run:
         self.step, self.rows, self.seconds = state["step"], state["rows"], state["seconds"]
         first = ranks.rank() == 0  # the others start at zero
         self.loss_sum, self.correct = (first * state[name].to(self.device) for name in ("loss_sum", "correct"))
-
-    def _parts(self) -> dict:
-        return {"model": self.model, "optimizer": self.optimizer, "scaler": self.stepper}
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
