@@ -251,8 +251,9 @@ class Timed:
         return {"images_per_second": images / seconds, "loading": self.loading / seconds, "gflops": matmul_rate()}
 
 
-def matmul_rate(precision: str = "float32", size: int = 1024, repeats: int = 20) -> float:
+def matmul_rate(precision: str = "float32") -> float:
     """Return the machine's own rate of multiplying matrices, in billions of operations a second."""
+    size, repeats = 1024, 20
     a = torch.randn(size, size, device=pick_device(), dtype=getattr(torch, precision))
     (a @ a).sum().item()
     seconds = timeit(lambda: sum(a @ a for _ in range(repeats))[0, 0].item(), number=1)
@@ -274,10 +275,9 @@ class AlbumentationsDataset(Dataset):
 
 def use_torch_dropout(model: nn.Module) -> nn.Module:
     """Replace this workbook's dropout layers by torch's."""
-    for module in list(model.modules()):
-        for name, layer in module.named_children():
-            if isinstance(layer, Dropout):
-                setattr(module, name, nn.Dropout(layer.p))
+    for layer in model.modules():
+        if isinstance(layer, Dropout):
+            layer.__class__ = nn.Dropout
     return model
 
 
