@@ -35,7 +35,7 @@ MEASURED = ["seconds", "images_per_second"]  # a history's columns that differ f
 
 @dataclass
 class History:
-    """What happened, epoch by epoch; losses in nats, accuracies in percent, times in seconds, memory in MB."""
+    """What happened, epoch by epoch; losses in nats, accuracies in percent, times in seconds."""
 
     rows: list[dict] = field(default_factory=list)
     sessions: list[dict] = field(default_factory=list)  # on what machine and by which code, one for every resumption
