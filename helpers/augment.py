@@ -44,13 +44,13 @@ def coarse_dropout(size: int = 16, p: float = 0.5, fill: Channels = CIFAR10_MEAN
     return A.CoarseDropout((1, 1), (size, size), (size, size), fill=grey_levels, p=p)
 
 
-def pad_crop(pad: int = 4, side: int = 32) -> list[A.BasicTransform]:
+def pad_crop(pad: int = 4) -> list[A.BasicTransform]:
     """Pad every border with black and cut out a random square of the old size: a shift by up to `pad` pixels.
 
     Source: He et al., Deep Residual Learning (2016), section 4.2.
     """
-    wide = side + 2 * pad
-    return [A.PadIfNeeded(wide, wide, border_mode=cv2.BORDER_CONSTANT, fill=0), A.RandomCrop(side, side)]
+    wide = 32 + 2 * pad
+    return [A.PadIfNeeded(wide, wide, border_mode=cv2.BORDER_CONSTANT, fill=0), A.RandomCrop(32, 32)]
 
 
 def colour() -> list[A.BasicTransform]:

@@ -71,7 +71,7 @@ def _fit(image: Image.Image) -> np.ndarray:
     if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
         raise ValueError("its pixels have more than 16 bits")  # and nobody says which value is white
     if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion cuts off what is over 255
-        image = image.point(_high_byte).convert("L")
+        image = image.point(lambda value: value / 256).convert("L")
     mode = "RGBA" if image.has_transparency_data else "RGB"
     image = image if image.mode == mode else image.convert(mode)  # which would copy it
     left, top = ((length - min(image.size)) / 2 for length in image.size)
@@ -79,7 +79,3 @@ def _fit(image: Image.Image) -> np.ndarray:
     image = image.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=square)  # over all pixels that one will stand for
     image = ImageOps.exif_transpose(image).convert("RGBA")
     return np.array(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
-
-
-def _high_byte(value: float) -> float:
-    return value / 256

@@ -40,15 +40,15 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
             module.training = mode
 
 
-def multiply_adds(model: nn.Module, input_size: tuple[int, int, int] = (3, 32, 32)) -> int:
+def multiply_adds(model: nn.Module) -> int:
     """Return the multiplications with addition that one image costs, in convolutions and matrix products."""
-    image = torch.zeros(1, *input_size, device=next(model.parameters()).device)
+    image = torch.zeros(1, 3, 32, 32, device=next(model.parameters()).device)
     with torch.no_grad(), FlopCounterMode(display=False) as counter, evaluating(model):
         model(image)
     return counter.get_total_flops() // 2  # the counter takes a multiply-add for two operations
 
 
-def summary(model: nn.Module, input_size: tuple[int, int, int] = (3, 32, 32)) -> str:
+def summary(model: nn.Module) -> str:
     """Return torchsummary's table: a row per layer with output shape and parameters, and the totals.
 
     torchsummary itself prints, runs a training-mode forward pass that moves the batch statistics, and draws from the
@@ -60,7 +60,7 @@ def summary(model: nn.Module, input_size: tuple[int, int, int] = (3, 32, 32)) ->
     text = io.StringIO()
     try:
         with evaluating(model), torch.no_grad(), torch.random.fork_rng(), redirect_stdout(text):
-            print_summary(model.cpu(), input_size, device="cpu")
+            print_summary(model.cpu(), (3, 32, 32), device="cpu")
     finally:
         model.to(device)
     if f"Total params: {parameter_count(model):,}\n" not in text.getvalue():

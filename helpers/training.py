@@ -35,7 +35,7 @@ MEASURED = ["seconds", "images_per_second"]  # a history's columns that differ f
 
 @dataclass
 class History:
-    """What happened, epoch by epoch; losses in nats, accuracies in percent, times in seconds, memory in MB."""
+    """What happened, epoch by epoch; losses in nats, accuracies in percent, times in seconds."""
 
     rows: list[dict] = field(default_factory=list)
     sessions: list[dict] = field(default_factory=list)  # on what machine and by which code, one for every resumption
@@ -76,17 +76,14 @@ def fit(
     be written to, is in use or holds another run, and for a loss or gradient that is no longer finite.
     """
     _refuse(train, val, seed, workers)
-    log, device = log or (lambda line: None), pick_device(device)
-    prepare(model, recipe, device)
-    loader = TrainLoader(train, recipe, seed=seed, device=device, workers=workers)
-    if loader.fallback_reason:
-        log(loader.fallback_reason)
-    half = half_precision(precision, device, model, (min(recipe.batch_size, 256), 3, *train.images.shape[1:3]))
-    if half:
+    log = log or (lambda line: None)
+    run = begin(model, train, recipe, seed, pick_device(device), precision, workers)
+    if run.loader.fallback_reason:
+        log(run.loader.fallback_reason)
+    if half := run.stepper.precision:
         log(f"trained in {str(half).removeprefix('torch.')}; weights, norms' statistics and the loss in float32")
-    run = Run(model, recipe, loader, half)
-    config = run_config(model, loader, recipe, val)
-    state = resumable(run, run_dir, config, session(device, half), resume=resume, every=save_every, log=log)
+    config = run_config(model, run.loader, recipe, val)
+    state = resumable(run, run_dir, config, session(run.device, half), resume=resume, every=save_every, log=log)
     with repeatable(), state as save:
         for epoch in range(len(run.rows), recipe.epochs):
             train_epoch(run, epoch, on_step, save)
@@ -98,11 +95,14 @@ def fit(
         if save.folder:
             about = {"config": save.folder.config, "classes": train.classes, "last_epoch": run.rows[-1]}
             save_weights(save.folder.path / WEIGHTS, model.state_dict(), about)
-    return History(run.rows, save.sessions, loader.engine)
+    return History(run.rows, save.sessions, run.loader.engine)
 
 
-def prepare(model: nn.Module, recipe: Recipe, device: torch.device) -> None:
-    """Bring the model to the device, in the layout that trains fastest, and give it the recipe's dropout."""
+def begin(
+    model: nn.Module, train: ImageSet, recipe: Recipe, seed: int, device: torch.device, precision: str,
+    workers: int | None = None,
+) -> "Run":  # fmt: skip
+    """Return a run before its first step; its model is on the device, in the layout that trains fastest."""
     keep_freed_memory()
     model.to(device, memory_format=torch.channels_last)
     set_dropout(model, recipe.dropout)
@@ -113,6 +113,9 @@ def prepare(model: nn.Module, recipe: Recipe, device: torch.device) -> None:
             raise BadInput(
                 f"{recipe.network} takes no images of {recipe.first_size} pixels: set no first_size."
             ) from error
+    loader = TrainLoader(train, recipe, seed=seed, device=device, workers=workers)
+    half = half_precision(precision, device, model, (min(recipe.batch_size, 256), 3, *train.images.shape[1:3]))
+    return Run(model, recipe, loader, half)
 
 
 def train_epoch(run: "Run", epoch: int, on_step: Callable | None = None, save: Callable = lambda: None) -> None:
@@ -217,7 +220,8 @@ class Run:
         self.refuse_divergence()
         ranks.move_to_first(self.loss_sum, self.correct)
         plain = {name: getattr(self, name) for name in ("step", "rows", "loss_sum", "correct", "seconds")}
-        return plain | {name: part.state_dict() for name, part in self._parts().items()}
+        parts = {"model": self.model, "optimizer": self.optimizer, "scaler": self.stepper}
+        return plain | {name: part.state_dict() for name, part in parts.items()}
 
     def load_state_dict(self, state: dict) -> None:
         """Go to the state of a run of the same recipe, on this device or another."""
@@ -234,9 +238,6 @@ class Run:
         self.step, self.rows, self.seconds = state["step"], state["rows"], state["seconds"]
         first = ranks.rank() == 0  # the others start at zero
         self.loss_sum, self.correct = (first * state[name].to(self.device) for name in ("loss_sum", "correct"))
-
-    def _parts(self) -> dict:
-        return {"model": self.model, "optimizer": self.optimizer, "scaler": self.stepper}
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

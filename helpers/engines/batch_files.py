@@ -10,12 +10,7 @@ from helpers.errors import BadInput
 
 CONNECT_TIMEOUT = 5  # seconds: an offline laptop must fall back at once, not after minutes
 STALL_TIMEOUT = 60  # seconds without a byte after which a download has failed
-
-
-def _dataset():
-    from torchvision.datasets import CIFAR10  # here, since importing torchvision takes seconds
-
-    return CIFAR10
+FOLDER = "cifar-10-batches-py"
 
 
 def fetch(folder: Path) -> str | None:
@@ -23,9 +18,11 @@ def fetch(folder: Path) -> str | None:
 
     Raises BadInput for a download that breaks off.
     """
-    if (folder / _dataset().base_folder).is_dir():
+    from torchvision.datasets import CIFAR10  # here, since importing torchvision takes seconds
+
+    if (folder / FOLDER).is_dir():
         return None
-    request = urllib.request.Request(_dataset().url, method="HEAD")
+    request = urllib.request.Request(CIFAR10.url, method="HEAD")
     try:
         urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT).close()
     except OSError as error:  # URLError is one, and holds the reason
@@ -33,7 +30,7 @@ def fetch(folder: Path) -> str | None:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(STALL_TIMEOUT)  # torchvision sets none and would wait forever
     try:
-        _dataset()(folder, download=True)
+        CIFAR10(folder, download=True)
     except (OSError, RuntimeError) as error:
         raise BadInput(
             f"CIFAR-10 could not be downloaded to {folder} ({error}): run it again, or set CIFAR10_ROOT to a copy."
@@ -45,10 +42,10 @@ def fetch(folder: Path) -> str | None:
 
 def existing(folder: Path, name: str) -> Path:
     """Return the folder that holds the folder of batch files; raises BadInput that calls it `name` if there is none."""
-    folder = folder.parent if folder.name == _dataset().base_folder else folder
-    if not (folder / _dataset().base_folder).is_dir():
+    folder = folder.parent if folder.name == FOLDER else folder
+    if not (folder / FOLDER).is_dir():
         raise BadInput(
-            f"{name} {str(folder)!r} holds no folder {_dataset().base_folder}; "
+            f"{name} {str(folder)!r} holds no folder {FOLDER}; "
             "give the folder that contains it, or choose the data 'auto' or 'synthetic'."
         )
     return folder
@@ -59,14 +56,14 @@ def read(folder: Path, train: bool) -> tuple[np.ndarray, np.ndarray, tuple[str, 
 
     torchvision reads them and checks every file; BadInput names the damaged one, which it does not.
     """
+    from torchvision.datasets import CIFAR10
     from torchvision.datasets.utils import check_integrity
 
-    dataset = _dataset()
     try:
-        found = dataset(folder, train)
+        found = CIFAR10(folder, train)
     except RuntimeError:
-        files = [*dataset.train_list, *dataset.test_list, [dataset.meta["filename"], dataset.meta["md5"]]]
-        paths = {folder / dataset.base_folder / name: md5 for name, md5 in files}
+        files = [*CIFAR10.train_list, *CIFAR10.test_list, [CIFAR10.meta["filename"], CIFAR10.meta["md5"]]]
+        paths = {folder / FOLDER / name: md5 for name, md5 in files}
         damaged = next(path for path, md5 in paths.items() if not check_integrity(path, md5))
         what = "is damaged" if damaged.exists() else "is missing"
         raise BadInput(f"{damaged} {what}: delete {damaged.parent} and download or copy CIFAR-10 again.") from None

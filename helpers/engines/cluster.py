@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -66,9 +65,11 @@ def run_jobs(
 def _give_out(client, address: str, function: Callable, jobs: dict, shared: object, device: str, keep: Sequence[str]):
     """Return each job's future by name."""
     work = partial(_work, function, code=code_here(), device=device, keep=keep)
-    with _losing(address):
+    try:
         data = client.scatter(shared, broadcast=True, hash=False)
         return {name: client.submit(work, job, data, key=f"{name}-{uuid4()}") for name, job in jobs.items()}
+    except OSError as error:  # a connection's, or no worker came in time
+        raise _lost(address, in_words(error)) from None
 
 
 def _ended(futures: dict[str, object], client, address: str) -> Iterator[tuple[str, object]]:
@@ -131,14 +132,6 @@ def _connected(address: str):
         client.close()
         raise BadInput(f"No worker has come to {address}: start some with `dask worker {address}`.") from None
     return client
-
-
-@contextmanager
-def _losing(address: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:  # a connection's, or no worker came in time
-        raise _lost(address, in_words(error)) from None
 
 
 def _lost(address: str, why: str) -> BadInput:

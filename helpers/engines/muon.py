@@ -32,7 +32,7 @@ class Muon(torch.optim.Optimizer):
                 weight.copy_(moved if self.found_inf is None else torch.where(self.found_inf > 0, weight, moved))
 
 
-def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
+def orthogonalised(matrix: Tensor) -> Tensor:
     """Return a matrix of the same singular vectors, its singular values near 1 times the root of max(1, rows/columns).
 
     The iteration is Jordan's (2024), after Newton and Schulz; it needs products of matrices only.
@@ -41,7 +41,7 @@ def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
     rows, columns = matrix.shape
     x = matrix / (matrix.norm() + 1e-7)
     x = x.T if rows > columns else x
-    for _ in range(steps):
+    for _ in range(5):
         square = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x
     x = x.T if rows > columns else x

@@ -13,15 +13,9 @@ from helpers.exercises import (
 )
 
 # By name; each case of an exercise: what is asked of an answer, a hint, and a plainer one.
-EXERCISES: dict[str, list[Case]] = {
-    **notebook_01.EXERCISES,
-    **notebook_02.EXERCISES,
-    **notebook_03.EXERCISES,
-    **notebook_04.EXERCISES,
-    **notebook_05.EXERCISES,
-    **notebook_06.EXERCISES,
-    **notebook_07.EXERCISES,
-}
+EXERCISES: dict[str, list[Case]] = {}
+for notebook in (notebook_01, notebook_02, notebook_03, notebook_04, notebook_05, notebook_06, notebook_07):
+    EXERCISES |= notebook.EXERCISES
 
 
 def check(exercise: str, answer: object = ..., hint: int = 1) -> None:

@@ -11,24 +11,19 @@ class Dilated193k(nn.Module):
     """An all-convolutional network: (N, 3, 32, 32) float to (N, 10) logits, no pooling before the global one.
 
     Its published table gives layers, shapes and counts but neither says which convolutions are dilated nor the
-    dropout rate: here the third of each block is dilated by 2, and dropout is 0.05. The arguments exchange one
-    ingredient at a time: `separable=False` for plain 3x3 convolutions, `max_pool=True` for pooling in place of strides.
+    dropout rate: here the third of each block is dilated by 2, and dropout is 0.05.
     """
 
-    def __init__(self, dilation: int = 2, dropout: float = 0.05, separable: bool = True, max_pool: bool = False):
+    def __init__(self, dilation: int = 2, dropout: float = 0.05):
         super().__init__()
-        first = SeparableBlock if separable else ConvBlock
         layers: list[nn.Module] = []
         for channels_in, channels in zip((3, *WIDTHS[:-1]), WIDTHS, strict=True):
-            shrinks = channels != WIDTHS[-1]
             layers += [
-                first(channels_in, channels, dropout=dropout),
+                SeparableBlock(channels_in, channels, dropout=dropout),
                 ConvBlock(channels, channels, dropout=dropout),
                 ConvBlock(channels, channels, dilation=dilation, dropout=dropout),
-                ConvBlock(channels, channels, stride=2 if shrinks and not max_pool else 1, dropout=dropout),
+                ConvBlock(channels, channels, stride=1 if channels == WIDTHS[-1] else 2, dropout=dropout),
             ]
-            if shrinks and max_pool:
-                layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(WIDTHS[-1]), nn.Conv2d(WIDTHS[-1], 10, 1, bias=False)

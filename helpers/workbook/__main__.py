@@ -19,7 +19,8 @@ class Workbook(click.Group):
         for name in ("stdout", "stderr"):
             if getattr(sys, name) is None:  # closed from the start
                 setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-            getattr(sys, name).reconfigure(errors="backslashreplace")  # for an output in ASCII, and names in no UTF-8
+            # For an output in ASCII, and names in no UTF-8. A log shows each line when it is printed, as terminals do.
+            getattr(sys, name).reconfigure(errors="backslashreplace", line_buffering=True)
         try:
             try:
                 return super().main(*args, **kwargs)
@@ -71,11 +72,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if os.environ.get("RANK", "0") != "0":  # one of several processes that torchrun started: the first speaks for all
         os.environ["TQDM_DISABLE"] = "1"
-        sys.stdout = None
-    if sys.stdout is None:  # closed by whoever called
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    # A log shows each line when it is printed, as a terminal does; what its encoding lacks is shown as an escape.
-    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
 
 
 @main.command(cls=Spread)

@@ -26,17 +26,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from helpers.augment import AUGMENTATIONS, augmentation, batched
 from helpers.data import ImageSet
-from helpers.engines.fast import half_precision, keep_freed_memory, multiplies_in_half, peak_memory
+from helpers.engines.fast import keep_freed_memory, multiplies_in_half, peak_memory
 from helpers.engines.run_directory import RunDirectory, place, try_writing
 from helpers.errors import BadInput, nearest
-from helpers.loaders import TrainLoader
 from helpers.models import MODELS, build, set_dropout
 from helpers.models.blocks import Dropout
 from helpers.recipes import RECIPES
 from helpers.results import write_result
 from helpers.runtime import commit, machine, pick_device, session, versions
 from helpers.summary import multiply_adds
-from helpers.training import Run, make_optimizer, prepare, train_step
+from helpers.training import Run, begin, make_optimizer, train_step
 
 WARM_UP = 2  # steps not counted: the first ones meet cold caches
 ROW = "{:16}{:<7}{:22}{:22}{:7}{:20}{:12}{:11}{:9}{:8}{}".format  # of the table that is printed
@@ -165,8 +164,8 @@ def time_plain_loop(network: str, batch_size: int, steps: int) -> dict[str, floa
 
 def time_workbook_loop(network: str, batch_size: int, steps: int, precision: str) -> dict[str, object]:
     """Time the steps of `fit` in this precision, and how long a state takes to be saved."""
-    run, batches = begin(network, batch_size, steps, precision)
-    loader = Timed(batches)
+    run = begin_run(network, batch_size, steps, precision)
+    loader = Timed(run.loader.epoch(0))
     for images, labels in loader:
         train_step(run, images, labels)
     run.loss_sum.item()  # waits for the device
@@ -176,21 +175,17 @@ def time_workbook_loop(network: str, batch_size: int, steps: int, precision: str
     return {**pace, "precision": session(run.device, run.stepper.precision)["precision"], "save_seconds": median(saves)}
 
 
-def begin(network: str, batch_size: int, steps: int, precision: str) -> tuple[Run, Iterable]:
-    """Return a run of `fit` before its first step, and the batches of an epoch of WARM_UP and `steps` more."""
-    device, recipe = pick_device(), replace(RECIPES[network], batch_size=batch_size)
-    model, data = build(network).train(), noise((WARM_UP + steps) * batch_size)
-    prepare(model, recipe, device)
-    half = half_precision(precision, device, model, (min(batch_size, 256), 3, 32, 32))
-    run = Run(model, recipe, TrainLoader(data, recipe, seed=0, device=device), half)
-    return run, run.loader.epoch(0)
+def begin_run(network: str, batch_size: int, steps: int, precision: str) -> Run:
+    """Return a run of `fit` before its first step, whose epochs have WARM_UP and `steps` more."""
+    data, recipe = noise((WARM_UP + steps) * batch_size), replace(RECIPES[network], batch_size=batch_size)
+    return begin(build(network).train(), data, recipe, 0, pick_device(), precision)
 
 
 def profile_step(network: str, batch_size: int) -> dict[str, float]:
     """Return the share of each kind of operation in a step of `fit`; what numpy does (dropout's bits) is the rest."""
     os.environ["KINETO_LOG_LEVEL"] = "99"  # the profiler's library would tell of GPUs that are not there
-    run, batches = begin(network, batch_size, 1, "auto")
-    *warm_up, last = batches
+    run = begin_run(network, batch_size, 1, "auto")
+    *warm_up, last = run.loader.epoch(0)
     for images, labels in warm_up:
         train_step(run, images, labels)
     with warnings.catch_warnings(action="ignore"), profile() as profiled:
@@ -251,8 +246,9 @@ class Timed:
         return {"images_per_second": images / seconds, "loading": self.loading / seconds, "gflops": matmul_rate()}
 
 
-def matmul_rate(precision: str = "float32", size: int = 1024, repeats: int = 20) -> float:
+def matmul_rate(precision: str = "float32") -> float:
     """Return the machine's own rate of multiplying matrices, in billions of operations a second."""
+    size, repeats = 1024, 20
     a = torch.randn(size, size, device=pick_device(), dtype=getattr(torch, precision))
     (a @ a).sum().item()
     seconds = timeit(lambda: sum(a @ a for _ in range(repeats))[0, 0].item(), number=1)
@@ -274,10 +270,9 @@ class AlbumentationsDataset(Dataset):
 
 def use_torch_dropout(model: nn.Module) -> nn.Module:
     """Replace this workbook's dropout layers by torch's."""
-    for module in list(model.modules()):
-        for name, layer in module.named_children():
-            if isinstance(layer, Dropout):
-                setattr(module, name, nn.Dropout(layer.p))
+    for layer in model.modules():
+        if isinstance(layer, Dropout):
+            layer.__class__ = nn.Dropout
     return model
 
 

@@ -15,26 +15,21 @@ from helpers.models import MODELS, build
 from helpers.recipes import RECIPES, recipe_named
 
 
-def judge(network: str, recipe: str | None, augmentation: str | None, accuracy: float | None) -> pd.DataFrame:
-    """Return how a network stands to the challenge's constraints, a row for each."""
+def judged(network: str, recipe: str | None, augmentation: str | None, accuracy: float | None) -> dict:
+    """Return how a network stands to the challenge's constraints as text, and 1 when one is not met, else 0."""
     model = load_network(network)
-    judged = recipe_named(recipe) if recipe is not None else RECIPES.get(network)
+    rules = recipe_named(recipe) if recipe is not None else RECIPES.get(network)
     if augmentation is not None:
-        judged = load_pipeline(augmentation)
-    return assignment.check(model, judged, accuracy)
-
-
-def judged(**options: object) -> dict:
-    """Return what `judge` finds as text, and the status of the command."""
-    table = judge(**options)
+        rules = load_pipeline(augmentation)
+    table = assignment.check(model, rules, accuracy)
     return {"table": format_table(table), "status": 0 if table.passed.all() else 1}
 
 
-def check(network: str, recipe: str | None, augmentation: str | None, accuracy: float | None) -> int:
-    """Print how a network stands to the challenge's constraints; return 1 when one of them is not met."""
-    table = judge(network, recipe, augmentation, accuracy)
-    print(format_table(table))
-    return 0 if table.passed.all() else 1
+def check(network: str, **options: object) -> int:
+    """Print what `judged` finds, and return its status."""
+    found = judged(network, **options)
+    print(found["table"])
+    return found["status"]
 
 
 def format_table(table: pd.DataFrame) -> str:

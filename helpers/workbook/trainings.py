@@ -77,7 +77,7 @@ def write_events(folder: Path, row: dict) -> None:
 
     with SummaryWriter(str(folder / "tensorboard"), purge_step=row["epoch"]) as writer:
         for name, value in row.items():
-            if name != "epoch" and value is not None:
+            if name != "epoch":
                 writer.add_scalar(name, value, row["epoch"])
 
 
