@@ -280,7 +280,9 @@ def _convolve(trace: Trace, op: Operation, m: Map) -> Map:
     weight, padding = op.given["weight"], op.given["padding"]
     one_unit = max(*weight.shape[2:], *op.out.shape[2:]) == 1
     if op.given["transposed"]:
-        trace.refuse("transposed convolution")
+        padding = np.multiply(op.given["dilation"], np.subtract(weight.shape[2:], 1)) - padding
+        if np.max(op.given["stride"]) > 1:  # its units have windows of several sizes
+            trace.refuse("transposed convolution with a stride")
     if op.out.ndim != 4 or not (m.dims or one_unit):
         trace.refuse(f"convolution to {tuple(op.out.shape[1:])}")
     window = weight.shape[2:], op.given["stride"], op.given["dilation"], padding, padding
