@@ -199,10 +199,11 @@ class Trace(TorchDispatchMode):
         copies = frozenset().union(*(m.copies for m in maps))
         shifted = len({row for row, *_ in copies}) < len(copies)
         averaged = any(window[:2] != window[2:] for _, *window in copies)
-        linear = op.name in LINEAR and (len(maps) == 1 or op.name not in ("mul", "div"))
-        if shifted and not linear or averaged and (op.name in ROOTS or op.name == "div" and len(maps) > 1):
+        linear = op.name in LINEAR - (set() if len(maps) == 1 else {"mul", "div", *CONNECTED})
+        pooled = shifted and not linear or averaged and (op.name in ROOTS or op.name == "div" and len(maps) > 1)
+        if pooled:
             self.disguised.append(self.label(op.name))
-        return frozenset() if op.name == "linalg_vector_norm" else copies
+        return frozenset() if pooled or op.name == "linalg_vector_norm" else copies  # once is enough
 
     def channels(self, op: Operation, m: Map, start: int, end: int) -> Map:
         """Return the map of a slice of concatenated channels: the parts that it touches."""
@@ -318,7 +319,7 @@ def _reduce(trace: Trace, op: Operation, m: Map) -> Map:
     gone = {dim % op.x.ndim - op.x.ndim for dim in dims}  # counted from the end
     left = [dim for dim in m.dims if dim not in gone]
     average = op.name in ("mean", "sum")
-    trace.copied(op, [m])
+    m = replace(m, copies=trace.copied(op, [m]))
     if m.dims != tuple(left) and left and not average:
         trace.disguised.append(trace.label(op.name))
     if m.dims and not left:
@@ -383,7 +384,7 @@ PASSING |= {"alias", "clone", "detach", "expand", "_to_copy"}
 CONNECTED = {"addmm", "mm", "bmm", "baddbmm", "convolution"}  # fully connected layers, where no positions are left
 # The first add up shifted copies of a map at most; the roots take apart what an average joined.
 LINEAR = {"add", "sub", "rsub", "neg", "mul", "div", "mean", "sum", "cat", "stack", "split", "split_with_sizes"}
-LINEAR |= {"slice"} | (PASSING - {"hardswish", "_prelu_kernel", "log_sigmoid_forward", "rrelu_with_noise"})
+LINEAR |= {"slice"} | CONNECTED | (PASSING - {"hardswish", "_prelu_kernel", "log_sigmoid_forward", "rrelu_with_noise"})
 ROOTS = {"log", "log2", "log10", "log1p", "pow", "sqrt", "rsqrt", "reciprocal", "xlogy", "special_xlog1py"}
 ALONG_ONE_DIMENSION = {"cat", "stack", "split", "split_with_sizes", "glu", "_softmax", "_log_softmax"}
 
