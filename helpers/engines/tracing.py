@@ -150,7 +150,8 @@ class Trace(TorchDispatchMode):
         handler, source = HANDLERS.get(op.name), maps[0]
         partial = source.dims not in (HEIGHT_WIDTH, ()) and handler not in (_reduce, _reshape)
         if handler is None or partial or op.x not in self.maps or any(m.dims for m in maps[1:]):
-            self.refuse(op.name + (" of single positions, as in attention" if source.dims == (-1,) else ""))
+            attends = source.dims == (-1,) and handler in (None, _permute)
+            self.refuse(op.name + " of single positions, as in attention" * attends)
         return handler(self, op, source)
 
     def pass_on(self, op: Operation, maps: list[Map]) -> Map:
