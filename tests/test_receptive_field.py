@@ -206,7 +206,7 @@ REFUSED = {
     ),
     "transposed convolution": (
         nn.Sequential(stem(), nn.ConvTranspose2d(4, 4, 2, 2)),
-        "'transposed convolution' in layer '1'",
+        "'transposed convolution with a stride' in layer '1'",
     ),
     "upsampling": (nn.Sequential(stem(), nn.Upsample(scale_factor=2)), "'upsample_nearest2d' in layer '1'"),
     "space to depth": (nn.Sequential(nn.PixelUnshuffle(2)), "'pixel_unshuffle' in layer '0'"),

@@ -12,6 +12,7 @@ from torch import nn
 
 from faults import states_equal
 from helpers.data import ImageSet
+from helpers.engines.run_directory import as_json
 from helpers.engines.stepping import Stepper
 from helpers.errors import BadInput, Interrupted
 from helpers.loaders import TrainLoader, steps_per_epoch
@@ -144,8 +145,7 @@ def test_every_resumption_is_noted_and_another_machine_told(few, tmp_path):
         fit(small(), few, RECIPE, run_dir=tmp_path, log=None, on_step=raising(signal.SIGINT, after=6))
     config = json.loads((tmp_path / "config.json").read_text())
     config["sessions"][0]["machine"] = "another machine"
-    del config["digest"]  # as an older version writes it
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "config.json").write_text(as_json(config))
     lines = []
     history = fit(small(), few, RECIPE, run_dir=tmp_path, log=lines.append)
     assert lines[1].startswith("going on with another machine: the end may differ")

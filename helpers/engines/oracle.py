@@ -94,13 +94,14 @@ class Attached(TorchFunctionMode):
 
 
 class Summing(Attached):
-    """Makes layers sums with positive weights: max-pools add up; norms, dropout and summaries of whole maps are cut."""
+    """Makes layers sums with positive weights: maxima add up; norms, dropout and summaries of whole maps are cut."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func in (F.batch_norm, F.group_norm, F.instance_norm, F.layer_norm, F.dropout, F.dropout2d):
             return args[0]
         if func in (F.max_pool2d, torch.max_pool2d):
             return _sum_pool(*args, **(kwargs or {}))
+        func = torch.mean if func in (torch.amax, Tensor.amax) else func
         result = super().__torch_function__(func, types, args, kwargs)
         summary = func in (F.adaptive_avg_pool2d, F.adaptive_max_pool2d, torch.mean, Tensor.mean)
         whole = summary and (result.ndim != 4 or max(result.shape[-2:]) == 1)

@@ -150,7 +150,8 @@ class Trace(TorchDispatchMode):
         handler, source = HANDLERS.get(op.name), maps[0]
         partial = source.dims not in (HEIGHT_WIDTH, ()) and handler not in (_reduce, _reshape)
         if handler is None or partial or op.x not in self.maps or any(m.dims for m in maps[1:]):
-            self.refuse(op.name + (" of single positions, as in attention" if source.dims == (-1,) else ""))
+            attends = source.dims == (-1,) and handler in (None, _permute)
+            self.refuse(op.name + " of single positions, as in attention" * attends)
         return handler(self, op, source)
 
     def pass_on(self, op: Operation, maps: list[Map]) -> Map:
@@ -199,10 +200,11 @@ class Trace(TorchDispatchMode):
         copies = frozenset().union(*(m.copies for m in maps))
         shifted = len({row for row, *_ in copies}) < len(copies)
         averaged = any(window[:2] != window[2:] for _, *window in copies)
-        linear = op.name in LINEAR and (len(maps) == 1 or op.name not in ("mul", "div"))
-        if shifted and not linear or averaged and (op.name in ROOTS or op.name == "div" and len(maps) > 1):
+        linear = op.name in LINEAR - (set() if len(maps) == 1 else {"mul", "div", *CONNECTED})
+        pooled = shifted and not linear or averaged and (op.name in ROOTS or op.name == "div" and len(maps) > 1)
+        if pooled:
             self.disguised.append(self.label(op.name))
-        return frozenset() if op.name == "linalg_vector_norm" else copies
+        return frozenset() if pooled or op.name == "linalg_vector_norm" else copies  # once is enough
 
     def channels(self, op: Operation, m: Map, start: int, end: int) -> Map:
         """Return the map of a slice of concatenated channels: the parts that it touches."""
@@ -280,7 +282,9 @@ def _convolve(trace: Trace, op: Operation, m: Map) -> Map:
     weight, padding = op.given["weight"], op.given["padding"]
     one_unit = max(*weight.shape[2:], *op.out.shape[2:]) == 1
     if op.given["transposed"]:
-        trace.refuse("transposed convolution")
+        padding = np.multiply(op.given["dilation"], np.subtract(weight.shape[2:], 1)) - padding
+        if np.max(op.given["stride"]) > 1:  # its units have windows of several sizes
+            trace.refuse("transposed convolution with a stride")
     if op.out.ndim != 4 or not (m.dims or one_unit):
         trace.refuse(f"convolution to {tuple(op.out.shape[1:])}")
     window = weight.shape[2:], op.given["stride"], op.given["dilation"], padding, padding
@@ -316,7 +320,7 @@ def _reduce(trace: Trace, op: Operation, m: Map) -> Map:
     gone = {dim % op.x.ndim - op.x.ndim for dim in dims}  # counted from the end
     left = [dim for dim in m.dims if dim not in gone]
     average = op.name in ("mean", "sum")
-    trace.copied(op, [m])
+    m = replace(m, copies=trace.copied(op, [m]))
     if m.dims != tuple(left) and left and not average:
         trace.disguised.append(trace.label(op.name))
     if m.dims and not left:
@@ -381,7 +385,7 @@ PASSING |= {"alias", "clone", "detach", "expand", "_to_copy"}
 CONNECTED = {"addmm", "mm", "bmm", "baddbmm", "convolution"}  # fully connected layers, where no positions are left
 # The first add up shifted copies of a map at most; the roots take apart what an average joined.
 LINEAR = {"add", "sub", "rsub", "neg", "mul", "div", "mean", "sum", "cat", "stack", "split", "split_with_sizes"}
-LINEAR |= {"slice"} | (PASSING - {"hardswish", "_prelu_kernel", "log_sigmoid_forward", "rrelu_with_noise"})
+LINEAR |= {"slice"} | CONNECTED | (PASSING - {"hardswish", "_prelu_kernel", "log_sigmoid_forward", "rrelu_with_noise"})
 ROOTS = {"log", "log2", "log10", "log1p", "pow", "sqrt", "rsqrt", "reciprocal", "xlogy", "special_xlog1py"}
 ALONG_ONE_DIMENSION = {"cat", "stack", "split", "split_with_sizes", "glu", "_softmax", "_log_softmax"}
 

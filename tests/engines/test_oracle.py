@@ -70,6 +70,16 @@ def test_gradients_reach_what_the_table_says(kind):
         assert total(network, (3, 48, 48)) == np.min(row.rf)
 
 
+@pytest.mark.parametrize("kernel", [(3, 3), (4, 2)])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_a_transposed_convolution_without_a_stride_has_a_window(kernel, dilation):
+    network = nn.Sequential(stem(5, 2, 1), nn.ConvTranspose2d(4, 4, kernel, padding=1, dilation=dilation), nn.ReLU())
+    row = layer_table(network).iloc[-1]
+    first, last = gradient_window(network, (3, 32, 32))
+    assert np.broadcast_to(row.rf, 2).tolist() == (last - first + 1).tolist()
+    assert np.broadcast_to(row.start, 2).tolist() == ((first + last) / 2).tolist()
+
+
 def test_the_oracle_measures_a_published_network():
     network = torchvision.models.squeezenet1_1(num_classes=10)
     assert gradient_receptive_field(network, (3, 64, 64)) == (total(network, (3, 64, 64)),) * 2

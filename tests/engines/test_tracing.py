@@ -24,6 +24,18 @@ BY_HAND = {
     "even kernels have their centre between two pixels": ([stem(2, 2, 0)], 2, 2, 0.5),
     "max-pooling": ([stem(), nn.MaxPool2d(3, 2, 1)], 5, 2, 0),
     "dilated max-pooling": ([stem(), nn.MaxPool2d(3, 2, dilation=2)], 7, 2, 2),
+    "a transposed convolution without a stride": (
+        [stem(), nn.ConvTranspose2d(4, 4, 3, padding=2, dilation=2)],
+        7,
+        1,
+        0,
+    ),
+    "one with less padding moves the window out": (
+        [stem(), nn.ConvTranspose2d(4, 4, (3, 4), padding=(0, 1))],
+        (5, 6),
+        1,
+        (-1, -0.5),
+    ),
     "average pooling strides by its kernel": ([stem(), nn.AvgPool2d(2), conv(padding=1)], 4 + 4, 2, 0.5),
     "adaptive pooling to a part of the size": ([stem(), nn.AdaptiveAvgPool2d(8)], 6, 4, 1.5),
     "height and width": ([conv((3, 5), (1, 2), (0, 2), channels=(3, 4))], (3, 5), (1, 2), (1, 0)),
