@@ -48,7 +48,7 @@ browser: site .venv/browser  # open every page of the site in Chromium, and try 
 	@NEEDS_CHROMIUM=1 .venv/bin/python -m pytest tests/browser
 
 clean:  # remove what the other targets made, runs included
-	rm -rf .venv runs build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv runs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 too_old = Python {}.{} was found; the workbook needs 3.11 or newer: run `make run PYTHON=python3.12`.
 

@@ -1,7 +1,10 @@
 import ast
 import re
+import subprocess
 import sys
+import tarfile
 import tomllib
+import zipfile
 from importlib.metadata import distributions, entry_points, version
 
 import nbformat
@@ -123,3 +126,25 @@ def test_the_citation_and_the_licences_are_of_this_version():
     assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
     page = (ROOT / "docs/licences.md").read_text("utf-8")
     assert re.findall(r"^\| ([a-z-]+) \|", page, re.MULTILINE)[2:] == [r.name for r in RUNTIME]
+
+
+def test_a_release_holds_what_it_should(checkout):
+    """The sdist is the checkout, so that its tests run; the wheel is the helpers, with results and released weights."""
+    tracked = {path.relative_to(checkout).as_posix() for path in checkout.rglob("*") if path.is_file()}
+    for left in ("runs/a/result.json", "data/x.bin", "tests/__pycache__/a.pyc", "notebooks/.ipynb_checkpoints/a.ipynb"):
+        (checkout / left).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / left).write_bytes(b"left over")
+    code = "from setuptools import build_meta as b; b.build_sdist('dist'); b.build_wheel('dist')"
+    subprocess.run([sys.executable, "-c", code], cwd=checkout, check=True, capture_output=True)
+    (sdist,), (wheel,) = checkout.glob("dist/*.tar.gz"), checkout.glob("dist/*.whl")
+    with tarfile.open(sdist) as packed:
+        files = {member.name.partition("/")[2] for member in packed.getmembers() if member.isfile()}
+    own = {name for name in files - tracked if not name.startswith("cifar10_workbook.egg-info/")}
+    assert own == {"PKG-INFO", "setup.cfg"} and tracked - files == {".gitignore"}
+    names = [re.sub(r"^[^/]+/data/", "", name) for name in zipfile.ZipFile(wheel).namelist()]
+    share = "share/cifar10-workbook/"
+    shared = {name.removeprefix(share) for name in names if name.startswith(share)}
+    results = {name.removeprefix("notebooks/results/") for name in tracked if name.startswith("notebooks/results/")}
+    assert shared == results - {"README.md"} and "best_200k.safetensors" in shared
+    others = {name for name in names if not name.startswith((share, "cifar10_workbook-"))}
+    assert others == {name for name in tracked if name.startswith("helpers/")}
