@@ -41,8 +41,8 @@ address: .venv/installed  # write REPOSITORY=OWNER/NAME, on GitHub, and links to
 lint: .venv/installed  # check style, and who imports whom
 	@.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/lint-imports
 
-site: .venv/site  # build the site, every page readable without internet, into build/site/
-	@.venv/bin/python docs/site/make.py
+site: .venv/site  # build the site, readable without internet, into build/site/; with RUN=runs/... of that run, into its folder
+	@.venv/bin/python docs/site/make.py $(RUN)
 
 browser: site .venv/browser  # open every page of the site in Chromium, and try what it promises
 	@NEEDS_CHROMIUM=1 .venv/bin/python -m pytest tests/browser
