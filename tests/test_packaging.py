@@ -1,4 +1,5 @@
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import nbformat
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from helpers.workbook.__main__ import main
@@ -30,9 +32,11 @@ def test_environment_yml_lists_what_pyproject_does():
     entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     (pip,) = [entry["pip"] for entry in entries if isinstance(entry, dict)]
     listed = [entry for entry in entries if isinstance(entry, str) and entry != "pip"]
-    assert f"python {PROJECT['requires-python']}" in listed
-    assert pip.pop() == "--editable ."
-    listed.remove(f"python {PROJECT['requires-python']}")
+    python = listed.pop(0)
+    assert re.fullmatch(r"python =3\.\d+", python) and pip.pop() == "--editable ."
+    image = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text("utf-8"))["image"]
+    for found in (python.partition("=")[2], image.partition(":")[2]):
+        assert SpecifierSet(PROJECT["requires-python"]).contains(found)
     wanted = {CONDA_NAMES.get(r.name, r.name): r.specifier for r in REQUIREMENTS}
     assert {r.name: r.specifier for r in map(Requirement, listed + pip)} == wanted
     assert len(listed + pip) == len(wanted)

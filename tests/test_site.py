@@ -96,7 +96,7 @@ def test_the_site_of_a_run_has_its_notebooks_and_says_whose_they_are(make, tmp_p
     summary = {"data_source": "synthetic", "machine": "a machine", "versions": {"torch": "2.15"}, "notebooks": done}
     (run / "summary.json").write_text(json.dumps(summary))
     home = make.pages(run)["index.md"]
-    assert home.startswith("# 20261128-quick\n\nData: synthetic. a machine, torch 2.15.\n")
+    assert home.startswith("# The run 20261128-quick\n\nData: synthetic. a machine, torch 2.15.\n")
     assert "| [03_receptive_field](notebooks/03_receptive_field.ipynb) | 9.5 | 45 / 73 |\n\n```{toctree}" in home
     assert "[[" not in home and "full run" not in home
     paths = make.notebooks(run)

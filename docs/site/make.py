@@ -151,7 +151,7 @@ def with_run(text: str, run: Path) -> str:
         f"| [{stem}](notebooks/{stem}.ipynb) | {one['seconds']} | {one['headline'].replace('|', '/')} |"
         for stem, one in told["notebooks"].items()
     ]
-    lines = [f"# {run.resolve().name}", "", f"Data: {told['data_source']}. {', '.join(facts)}.", ""]
+    lines = [f"# The run {run.resolve().name}", "", f"Data: {told['data_source']}. {', '.join(facts)}.", ""]
     lines += ["| notebook | seconds | result |", "|---|---:|---|", *rows, "", text[text.index("```{toctree}") :]]
     return "\n".join(lines)
 
