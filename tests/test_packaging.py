@@ -125,9 +125,11 @@ def test_ci_runs_the_two_commands_and_what_stands_for_them_without_make():
     assert (ROOT / ".ci/run").stat().st_mode & 0o111
 
 
-def test_the_citation_and_the_licences_are_of_this_version():
+def test_the_citation_the_changelog_and_the_licences_are_of_this_version():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
     assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
+    newest = re.search(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)[1]
+    assert newest == f"{PROJECT['version']} ({citation['date-released']})"
     page = (ROOT / "docs/licences.md").read_text("utf-8")
     assert re.findall(r"^\| ([a-z-]+) \|", page, re.MULTILINE)[2:] == [r.name for r in RUNTIME]
 
