@@ -44,14 +44,14 @@ address: .venv/installed  # write REPOSITORY=OWNER/NAME, on GitHub, and links to
 lint: .venv/installed  # check style, and who imports whom
 	@.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/lint-imports
 
-site: .venv/site  # build the site, every page readable without internet, into build/site/
-	@.venv/bin/python docs/site/make.py
+site: .venv/site  # build the site, readable without internet, into build/site/; with RUN=runs/... of that run, into its folder
+	@.venv/bin/python docs/site/make.py $(RUN)
 
 browser: site .venv/browser  # open every page of the site in Chromium, and try what it promises
 	@NEEDS_CHROMIUM=1 .venv/bin/python -m pytest tests/browser
 
 clean:  # remove what the other targets made, runs included
-	rm -rf .venv runs build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv runs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 too_old = Python {}.{} was found; the workbook needs 3.11 or newer: run `make run PYTHON=python3.12`.
 

@@ -1,7 +1,9 @@
 """Fixtures: the stand-in, and real CIFAR-10 where it lies at hand (in CI it does)."""
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from multiprocessing import forkserver, get_context
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 from helpers.data import load_cifar10, take
+from helpers.workbook.parameters import ROOT
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: one core each
     torch.set_num_threads(1)
@@ -50,3 +53,17 @@ def cifar10_root():
     if "CIFAR10_ROOT" not in os.environ:
         pytest.skip("needs real CIFAR-10: set CIFAR10_ROOT to the folder that holds cifar-10-batches-py")
     return os.environ["CIFAR10_ROOT"]
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """What git takes of the working tree, in a folder of its own."""
+    command = ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("needs a checkout with git: this folder is none")
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (tmp_path / "checkout" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / "checkout" / name)
+    return tmp_path / "checkout"

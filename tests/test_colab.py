@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -91,25 +90,13 @@ def colab(tmp_path):
 
 
 @pytest.fixture
-def repository(tmp_path):
-    """The repository as it would be published: what git takes of the working tree, with the version's tag."""
-    there = tmp_path / "repository"
-
-    def git(*arguments, folder=there):
-        name = ("-c", "user.name=test", "-c", "user.email=test@localhost")
-        command = ["git", "-C", str(folder), *name, *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-    for name in git("ls-files", "-z", "--cached", "--others", "--exclude-standard", folder=ROOT).split("\0"):
-        if (ROOT / name).is_file():
-            (there / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, there / name)
-    subprocess.run([sys.executable, there / "docs/address.py", "me/workbook"], check=True)
-    git("init", "--quiet")
-    git("add", "--all")
-    git("commit", "--quiet", "--message", "publish")
-    git("tag", f"v{PROJECT['version']}")
-    return there
+def repository(checkout):
+    """The repository as it would be published, with its address and the version's tag."""
+    subprocess.run([sys.executable, checkout / "docs/address.py", "me/workbook"], check=True)
+    name = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+    for command in (["init"], ["add", "--all"], ["commit", "--message", "publish"], ["tag", f"v{PROJECT['version']}"]):
+        subprocess.run(["git", *name, *command], cwd=checkout, check=True, capture_output=True)
+    return checkout
 
 
 def test_the_first_cell_installs_the_helpers_in_colab(tmp_path, colab, repository):

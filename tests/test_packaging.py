@@ -1,13 +1,18 @@
 import ast
+import json
 import re
+import subprocess
 import sys
+import tarfile
 import tomllib
+import zipfile
 from importlib.metadata import distributions, entry_points, version
 
 import nbformat
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from helpers.workbook.__main__ import main
@@ -27,9 +32,11 @@ def test_environment_yml_lists_what_pyproject_does():
     entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     (pip,) = [entry["pip"] for entry in entries if isinstance(entry, dict)]
     listed = [entry for entry in entries if isinstance(entry, str) and entry != "pip"]
-    assert f"python {PROJECT['requires-python']}" in listed
-    assert pip.pop() == "--editable ."
-    listed.remove(f"python {PROJECT['requires-python']}")
+    python = listed.pop(0)
+    assert re.fullmatch(r"python =3\.\d+", python) and pip.pop() == "--editable ."
+    image = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text("utf-8"))["image"]
+    for found in (python.partition("=")[2], image.partition(":")[2]):
+        assert SpecifierSet(PROJECT["requires-python"]).contains(found)
     wanted = {CONDA_NAMES.get(r.name, r.name): r.specifier for r in REQUIREMENTS}
     assert {r.name: r.specifier for r in map(Requirement, listed + pip)} == wanted
     assert len(listed + pip) == len(wanted)
@@ -118,8 +125,32 @@ def test_ci_runs_the_two_commands_and_what_stands_for_them_without_make():
     assert (ROOT / ".ci/run").stat().st_mode & 0o111
 
 
-def test_the_citation_and_the_licences_are_of_this_version():
+def test_the_citation_the_changelog_and_the_licences_are_of_this_version():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
     assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
+    newest = re.search(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)[1]
+    assert newest == f"{PROJECT['version']} ({citation['date-released']})"
     page = (ROOT / "docs/licences.md").read_text("utf-8")
     assert re.findall(r"^\| ([a-z-]+) \|", page, re.MULTILINE)[2:] == [r.name for r in RUNTIME]
+
+
+def test_a_release_holds_what_it_should(checkout):
+    """The sdist is the checkout, so that its tests run; the wheel is the helpers, with results and released weights."""
+    tracked = {path.relative_to(checkout).as_posix() for path in checkout.rglob("*") if path.is_file()}
+    for left in ("runs/a/result.json", "data/x.bin", "tests/__pycache__/a.pyc", "notebooks/.ipynb_checkpoints/a.ipynb"):
+        (checkout / left).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / left).write_bytes(b"left over")
+    code = "from setuptools import build_meta as b; b.build_sdist('dist'); b.build_wheel('dist')"
+    subprocess.run([sys.executable, "-c", code], cwd=checkout, check=True, capture_output=True)
+    (sdist,), (wheel,) = checkout.glob("dist/*.tar.gz"), checkout.glob("dist/*.whl")
+    with tarfile.open(sdist) as packed:
+        files = {member.name.partition("/")[2] for member in packed.getmembers() if member.isfile()}
+    own = {name for name in files - tracked if not name.startswith("cifar10_workbook.egg-info/")}
+    assert own == {"PKG-INFO", "setup.cfg"} and tracked - files == {".gitignore"}
+    names = [re.sub(r"^[^/]+/data/", "", name) for name in zipfile.ZipFile(wheel).namelist()]
+    share = "share/cifar10-workbook/"
+    shared = {name.removeprefix(share) for name in names if name.startswith(share)}
+    results = {name.removeprefix("notebooks/results/") for name in tracked if name.startswith("notebooks/results/")}
+    assert shared == results - {"README.md"} and "best_200k.safetensors" in shared
+    others = {name for name in names if not name.startswith((share, "cifar10_workbook-"))}
+    assert others == {name for name in tracked if name.startswith("helpers/")}

@@ -1,5 +1,6 @@
 """The site's sources, without building it; `make browser` builds it and opens every page."""
 
+import json
 import re
 import subprocess
 import sys
@@ -28,7 +29,7 @@ def pages(make):
 
 @pytest.fixture(scope="module")
 def notebooks(make, pages):
-    paths = {path.relative_to(ROOT).as_posix(): path for path in make.notebooks()}
+    paths = make.notebooks()
     return {name: make.page_of(nbformat.read(path, 4), name, {*pages, *paths}) for name, path in paths.items()}
 
 
@@ -83,3 +84,21 @@ def test_the_glossary_is_in_order_and_the_reference_has_each_file(pages):
     names = {path.stem for path in (ROOT / "helpers").glob("[a-z]*.py")} | {"models"}
     assert {name for name in pages if name.startswith("api/")} == {f"api/{name}.md" for name in names}
     assert ".. autofunction:: helpers.receptive_field.to_xlsx" in pages["api/receptive_field.md"]
+
+
+def test_the_site_of_a_run_has_its_notebooks_and_says_whose_they_are(make, tmp_path):
+    run = tmp_path / "20261128-quick"
+    run.mkdir()
+    (run / "03_receptive_field.ipynb").touch()
+    with pytest.raises(SystemExit, match=r"quick has no summary\.json: give with RUN the folder of a run that went"):
+        make.pages(run)
+    done = {"03_receptive_field": {"seconds": 9.5, "headline": "45 | 73"}}
+    summary = {"data_source": "synthetic", "machine": "a machine", "versions": {"torch": "2.15"}, "notebooks": done}
+    (run / "summary.json").write_text(json.dumps(summary))
+    home = make.pages(run)["index.md"]
+    assert home.startswith("# The run 20261128-quick\n\nData: synthetic. a machine, torch 2.15.\n")
+    assert "| [03_receptive_field](notebooks/03_receptive_field.ipynb) | 9.5 | 45 / 73 |\n\n```{toctree}" in home
+    assert "[[" not in home and "full run" not in home
+    paths = make.notebooks(run)
+    assert paths.pop("notebooks/03_receptive_field.ipynb") == run / "03_receptive_field.ipynb"
+    assert [*paths] == ["docs/my_network_does_not_learn.ipynb"]

@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from make import ADDRESS, PROJECT, TAG
 
 project = "CIFAR-10 workbook"
+author = "the maintainers of the CIFAR-10 workbook"
 release = PROJECT["version"]
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
 nb_execution_mode = "off"

@@ -2,9 +2,11 @@
 
 The source has the repository's folders, so links between pages and notebooks hold as they are. Notebooks keep the
 outputs that are committed; nothing is run. A solution stands below its exercise, closed until it is clicked.
+With `make site RUN=runs/…` notebooks and home page are those of that run, and the site lies in its folder.
 """
 
 import ast
+import json
 import re
 import shutil
 import sys
@@ -18,6 +20,7 @@ import nbformat
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SOURCE, SITE = ROOT / "build/site-src", ROOT / "build/site"
+Paths = dict[str, Path]  # where the notebook lies that the site has under this name
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 ADDRESS = PROJECT.get("urls", {}).get("Repository", "")
 TAG = f"v{PROJECT['version']}"
@@ -30,8 +33,8 @@ LINK = re.compile(r"(?<!!)\[([^]]+)\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 SOLUTION = "<details><summary>Solution of {name}</summary>\n\n```python\n{code}\n```\n\n</details>"
 
 
-def main() -> None:
-    """Build the site; whatever is missing is said in a sentence."""
+def main(run: Path | None = None) -> None:
+    """Build the site, of the repository or of a run; whatever is missing is said in a sentence."""
     try:
         import myst_nb  # noqa: F401
         import sphinx_book_theme  # noqa: F401
@@ -39,42 +42,44 @@ def main() -> None:
     except ImportError as error:
         sys.exit(f"The site needs {error.name}, of the extra `site`: run `make site`, or pip install -e '.[site]'.")
     started = time.perf_counter()
-    write_source()
-    shutil.rmtree(SITE, ignore_errors=True)
-    arguments = ["-W", "--keep-going", "-q", "-c", HERE, "-d", SITE.with_name("site-doctrees"), SOURCE, SITE]
+    paths, target = notebooks(run), run.resolve() / "site" if run else SITE
+    write_source(pages(run), paths)
+    shutil.rmtree(target, ignore_errors=True)
+    arguments = ["-W", "--keep-going", "-q", "-c", HERE, "-d", SITE.with_name("site-doctrees"), SOURCE, target]
     if sphinx([str(argument) for argument in arguments]):
         sys.exit("The site has warnings, which stand above: mend the pages that they name.")
-    for path in SITE.rglob("*.map"):  # for who debugs the theme
+    for path in target.rglob("*.map"):  # for who debugs the theme
         path.unlink()
-    for path in notebooks():  # what the download button gives is the notebook as it is committed
-        shutil.copy(path, SITE / "_sources" / path.relative_to(ROOT))
-    size = sum(path.stat().st_size for path in SITE.rglob("*") if path.is_file()) / 1e6
-    print(f"{SITE / 'index.html'}: {size:.1f} MB in {time.perf_counter() - started:.0f} s")
+    for name, path in paths.items():  # what the download button gives is the notebook as it is
+        shutil.copy(path, target / "_sources" / name)
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file()) / 1e6
+    print(f"{target / 'index.html'}: {size:.1f} MB in {time.perf_counter() - started:.0f} s")
 
 
-def notebooks() -> list[Path]:
-    return sorted(ROOT.glob("notebooks/[0-9][0-9]_*.ipynb")) + sorted(ROOT.glob("docs/*.ipynb"))
+def notebooks(run: Path | None = None) -> Paths:
+    """Return where each notebook lies, by its path in the site."""
+    numbered = (run or ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")
+    beside = {f"docs/{path.name}": path for path in sorted(ROOT.glob("docs/*.ipynb"))}
+    return {f"notebooks/{path.name}": path for path in sorted(numbered)} | beside
 
 
-def pages() -> dict[str, str]:
+def pages(run: Path | None = None) -> dict[str, str]:
     """Return the text of each Markdown page by its path in the site."""
     own = {path.name: path.read_text("utf-8") for path in HERE.glob("*.md")}
-    own["index.md"] = with_results(own["index.md"])
+    own["index.md"] = with_run(own["index.md"], run) if run else with_results(own["index.md"])
     return own | {f"docs/{path.name}": path.read_text("utf-8") for path in ROOT.glob("docs/*.md")} | dict(reference())
 
 
-def write_source() -> None:
+def write_source(texts: dict[str, str], paths: Paths) -> None:
     """Write pages, notebooks and pictures into build/site-src."""
-    texts = pages()
-    known = {*texts, *(path.relative_to(ROOT).as_posix() for path in notebooks())}
+    known = {*texts, *paths}
     shutil.rmtree(SOURCE, ignore_errors=True)
     shutil.copytree(ROOT / "images", SOURCE / "images")
     for name in known:
         (SOURCE / name).parent.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         (SOURCE / name).write_text(linked(text, name, known), "utf-8")
-    for path in notebooks():
-        name = path.relative_to(ROOT).as_posix()
+    for name, path in paths.items():
         nbformat.write(page_of(nbformat.read(path, 4), name, known), SOURCE / name)
 
 
@@ -135,6 +140,22 @@ def solutions(name: str) -> dict[str, str]:
     return {exercise: code for exercise, code in editions.solutions().items() if exercise[:2] == Path(name).name[:2]}
 
 
+def with_run(text: str, run: Path) -> str:
+    """Return the home page with what a run says of itself in place of all that stands above its lists of pages."""
+    try:
+        told = json.loads((run / "summary.json").read_text("utf-8"))
+    except OSError:
+        sys.exit(f"{run} has no summary.json: give with RUN the folder of a run that went through.")
+    facts = [told["machine"], *(f"{package} {number}" for package, number in told["versions"].items())]
+    rows = [
+        f"| [{stem}](notebooks/{stem}.ipynb) | {one['seconds']} | {one['headline'].replace('|', '/')} |"
+        for stem, one in told["notebooks"].items()
+    ]
+    lines = [f"# The run {run.resolve().name}", "", f"Data: {told['data_source']}. {', '.join(facts)}.", ""]
+    lines += ["| notebook | seconds | result |", "|---|---:|---|", *rows, "", text[text.index("```{toctree}") :]]
+    return "\n".join(lines)
+
+
 def with_results(text: str) -> str:
     """Return the home page with the table of results, and `network column` in double brackets as its cells say."""
     from helpers.results import read_result
@@ -165,4 +186,4 @@ def reference() -> Iterator[tuple[str, str]]:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:]))

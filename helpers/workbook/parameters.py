@@ -21,7 +21,7 @@ def notebooks() -> dict[str, Path]:
     """Return the numbered notebooks by stem, in order; raises BadInput outside a clone of the repository."""
     found = {path.stem: path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
     if not found:
-        raise BadInput(f"There are no notebooks in {NOTEBOOKS}: run this in a clone of the repository.")
+        raise BadInput(f"There are no notebooks in {NOTEBOOKS}: run the `workbook` of a clone of the repository.")
     return found
 
 

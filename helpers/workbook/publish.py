@@ -131,6 +131,7 @@ def release(run_dir: str | Path) -> None:
     Weights over a megabyte stay out. Raises BadInput unless the run is a recipe's as it stands, on CIFAR-10, and its
     weights give here the right answers that it recorded.
     """
+    notebooks()  # or this is no clone, and has nowhere to put it
     record = read_result(place(run_dir) / RESULT, "is no finished run's: train with `workbook train`")
     final, recipe = record["final"], record.get("recipe")
     whole = (record.get("data_source"), record["train_images"]) == ("cifar10", 50_000)
@@ -158,6 +159,7 @@ def release(run_dir: str | Path) -> None:
 
 def readme() -> None:
     """Write the tables of results into the README and the released weights' card."""
+    notebooks()  # or this is no clone, and has none of them
     for page in PAGES:
         path = ROOT / page
         write_atomically(path, insert_results(path.read_text("utf-8"), page).encode())  # a full disk would empty it

@@ -145,3 +145,23 @@ def test_the_explorer_is_used_by_keyboard_and_its_address_carries_the_stack(page
 def test_an_address_that_names_no_stack_is_told(page, site, text):
     page.goto(f"file://{site}/explorer.html#{text}")
     assert page.locator("#explorer-words").inner_text().startswith(f"{text} is no stack of this page: give")
+
+
+@pytest.mark.parametrize("name", ["index", "explorer", "notebooks/03_receptive_field", "notebooks/07_your_own_network"])
+def test_on_paper_nothing_is_cut_off_and_what_cannot_be_clicked_is_left_out(page, site, name):
+    page.set_viewport_size({"width": 680, "height": 960})  # A4 without its margins
+    page.emulate_media(media="print", color_scheme="dark")
+    page.goto(f"file://{site}/{name}.html")
+    cut = """all => all.filter(one => one.getBoundingClientRect().right > innerWidth + 1
+                                    || one.scrollWidth > one.clientWidth + 1).map(one => one.outerHTML.slice(0, 80))"""
+    assert page.locator(".bd-article :is(table, pre, img, canvas, svg, .cell_output)").evaluate_all(cut) == []
+    for gone in (
+        ".bd-header-article",
+        "#explorer button",
+        ".bd-sidebar-primary",
+        "details:not([open])",
+        ".prev-next-area",
+    ):
+        assert not any(one.is_visible() for one in page.locator(gone).all()), gone
+    theme = """event => { window.dispatchEvent(new Event(event)); return document.documentElement.dataset.theme; }"""
+    assert [page.evaluate(theme, event) for event in ("beforeprint", "afterprint")] == ["light", "dark"]

@@ -1,7 +1,9 @@
+from functools import partial
+
 import pytest
 
 from helpers.errors import BadInput
-from helpers.workbook import parameters
+from helpers.workbook import parameters, publish
 from toy import code, make_workbook, write_notebook
 
 
@@ -121,5 +123,8 @@ def test_a_notebook_has_one_cell_of_parameters(toy, tags, count):
 
 def test_without_notebooks_the_command_says_where_to_run_it(tmp_path, monkeypatch):
     make_workbook(tmp_path / "empty", monkeypatch)
-    with pytest.raises(BadInput, match="clone of the repository"):
+    with pytest.raises(BadInput, match="run the `workbook` of a clone"):
         parameters.notebooks()
+    for write in (publish.readme, partial(publish.release, "runs/a")):  # nor do they write where a wheel is installed
+        with pytest.raises(BadInput, match="run the `workbook` of a clone"):
+            write()

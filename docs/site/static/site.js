@@ -3,6 +3,11 @@
 // A page opened from a folder may not read its neighbours, which the excerpts beside search results need.
 if (window.DOCUMENTATION_OPTIONS && location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
+// Paper is white, whatever the screen is.
+const theme = document.documentElement.dataset;
+window.addEventListener("beforeprint", () => { theme.before = theme.theme; theme.theme = "light"; });
+window.addEventListener("afterprint", () => { theme.theme = theme.before; });
+
 function valueOf(row, column) {
   const text = row.cells[column].textContent.trim();
   const number = parseFloat(text.replace(/,/g, ""));
