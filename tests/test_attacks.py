@@ -522,7 +522,23 @@ class Einsum(Base):
         return torch.einsum("nchw,ochw->no", x, self.weights)
 
 
-@pytest.mark.parametrize("network", [WholeMap, Products, ProductsPerClass, Generalised, LogSumExp, MaxThenMean, Einsum])
+class Quarters(Base):
+    """A linear layer on a flattened map of 2x2: each quarter is averaged by itself, and has weights of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.heads = nn.ModuleList(nn.Linear(C, 10) for _ in range(4))
+
+    def classify(self, x):
+        half = x.shape[-1] // 2
+        quarters = [x[:, :, top : top + half, left : left + half] for top in (0, half) for left in (0, half)]
+        return sum(head(quarter.mean((2, 3))) for head, quarter in zip(self.heads, quarters, strict=True))
+
+
+HEADS = [WholeMap, Products, ProductsPerClass, Generalised, LogSumExp, MaxThenMean, Einsum, Quarters]
+
+
+@pytest.mark.parametrize("network", HEADS)
 def test_a_head_by_another_name(network):
     try:
         assert failed(network()) & {"global average pooling", "max-pooling"}
@@ -556,6 +572,23 @@ def test_a_hidden_layer_by_another_name(network):
 
 
 # --- channels that are cut out, and what is refused by its own name ---
+
+
+class GroupNorm(Base):
+    def tail(self, x):
+        return nn.GroupNorm(2, C)(super().tail(x))
+
+
+class OnASphere(Base):
+    """Features of length one, as in classifiers by the cosine."""
+
+    def classify(self, x):
+        return self.head(F.normalize(x.mean((2, 3))))
+
+
+@pytest.mark.parametrize("network", [GroupNorm, OnASphere])
+def test_what_students_write_meets_the_constraints(network):
+    assert failed(network()) == set()
 
 
 def test_slices_of_channels_are_followed():

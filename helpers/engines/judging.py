@@ -81,13 +81,13 @@ def walk_to_pooling(table: pd.DataFrame) -> tuple[int, set[str], set[str]]:
     """Return how many connected layers lie in a row between pooling and output, which, and where no pooling is met.
 
     1x1 convolutions of a single position are fully connected, too. A map of a single position cannot be pooled, and
-    one whose positions have weights of their own is pooled in name only.
+    one whose positions have weights of their own, or are left out, is pooled in name only.
     """
     walks, weighed = {-1: (0, set(), {"the image"})}, {-1: set()}
     for row in table.itertuples():
         depth, layers, ends = _longest(walks, row.inputs)
         weighed[row.Index] = set().union(*(weighed[i] for i in row.inputs)) if row.kernel == 1 else set()
-        if row.kind == "weights by position":
+        if row.kind == "weights by position" or row.kind == "crop" and row.stride == 1:
             weighed[row.Index] = {row.layer}
         single = row.kernel == 1 and row.output[1:] == (1, 1)
         pooling = row.kind == "global pool" and not single

@@ -131,7 +131,7 @@ class Trace(TorchDispatchMode):
             op = Operation(func, args, kwargs, outputs[0])
             if not op.name.startswith("new_") and not op.name.endswith("_like"):
                 m, end = self.follow(op, maps), 0
-                for out in outputs:
+                for out in outputs[:1] if "norm" in op.name else outputs:  # a norm's others are moments
                     start, end = end, end + out.shape[1:2].numel()
                     split = op.name.startswith("split") and m.parts
                     self.maps[out] = self.channels(op, m, start, end) if split else m
@@ -201,7 +201,9 @@ class Trace(TorchDispatchMode):
         shifted = len({row for row, *_ in copies}) < len(copies)
         averaged = any(window[:2] != window[2:] for _, *window in copies)
         linear = op.name in LINEAR - (set() if len(maps) == 1 else {"mul", "div", *CONNECTED})
-        pooled = shifted and not linear or averaged and (op.name in ROOTS or op.name == "div" and len(maps) > 1)
+        by_channel = all(t.shape == op.out.shape and 0 not in t.stride() for t in tensors_in(op.given))
+        quotient = op.name == "div" and len(maps) > 1 and by_channel  # not by a norm of all channels
+        pooled = shifted and not linear or averaged and (op.name in ROOTS or quotient)
         if pooled:
             self.disguised.append(self.label(op.name))
         return frozenset() if pooled or op.name == "linalg_vector_norm" else copies  # once is enough
@@ -405,7 +407,7 @@ def _watch(model: nn.Module, trace: Trace) -> Iterator[None]:
     with ExitStack() as stack:
         for path, module in model.named_modules():
             stack.callback(setattr, module, "training", module.training)
-            at = path, module
+            at = "".join(filter(str.isprintable, path)), module  # a name may be anything
             stack.enter_context(module.register_forward_pre_hook(lambda *_, at=at: trace.running.append(at)))
             stack.enter_context(module.register_forward_hook(lambda *_: trace.running.pop() and None))
         stack.enter_context(torch.random.fork_rng([tensor.device for tensor in trace.maps if tensor.is_cuda]))

@@ -1,5 +1,7 @@
 """What `workbook board` does: a class's answers and the workbook's own in one ranking."""
 
+from pathlib import Path
+
 import pandas as pd
 
 from helpers import assignment
@@ -9,7 +11,6 @@ from helpers.models import MODELS, RELEASED, build
 from helpers.recipes import RECIPES
 from helpers.results import measured, read_result
 
-CIFAR10_TEST_IMAGES = 10_000
 COLUMNS = ["answer", "accuracy", "parameters", "minutes", "constraints"]
 
 
@@ -23,16 +24,7 @@ def board(folder: str, out: str | None) -> None:
     if out and place(out).resolve() in [path.resolve() for path in paths]:
         raise BadInput(f"{out} is one of the files that are ranked: give --out another name.")
     for path in paths:
-        read = read_json(path, "is neither grades.json nor the result of a training")
-        if "students" in read:
-            rows += [{"answer": one["student"], **one} for one in read["students"] if one["accuracy"] is not None]
-        elif "final" not in read or (read := read_result(path))["final"].get("test_accuracy") is None:
-            print(f"left out: {path.name}, which holds no accuracy on a test set")
-        elif (read["data_source"], read["final"]["seen"]) != ("cifar10", CIFAR10_TEST_IMAGES):
-            print(f"left out: {path.name}, which was not measured on CIFAR-10's whole test set")
-        else:
-            figures = {"accuracy": read["final"]["test_accuracy"], "minutes": read["final"]["train_minutes"]}
-            rows.append({"answer": read["network"], "parameters": read["parameters"], **figures})
+        rows += _answers(path)
     rows += [{"answer": name, **row} for name, row in runs.to_dict("index").items()]
     rows = [row | {"constraints": row.get("constraints") or _met(row["answer"])} for row in rows]
     table = pd.DataFrame(rows, columns=COLUMNS).sort_values(
@@ -44,6 +36,19 @@ def board(folder: str, out: str | None) -> None:
     if out:
         with refusing_disk(place(out).parent):
             write_atomically(place(out), table.to_csv(index=False).encode("utf-8", "backslashreplace"))
+
+
+def _answers(path: Path) -> list[dict]:
+    """Return what a file's answers reached; print why a result has no place in the ranking."""
+    read = read_json(path, "is neither grades.json nor the result of a training")
+    if "students" in read:
+        return [{"answer": one["student"], **one} for one in read["students"] if one["accuracy"] is not None]
+    final = read_result(path)["final"] if "final" in read else {}
+    if "test_accuracy" not in final or (read["data_source"], final["seen"]) != ("cifar10", 10_000):
+        print(f"left out: {path.name}, which is no result on CIFAR-10's whole test set")
+        return []
+    figures = {"accuracy": final["test_accuracy"], "minutes": final["train_minutes"]}
+    return [{"answer": read["network"], "parameters": read["parameters"], **figures}]
 
 
 def _met(name: str) -> str:

@@ -202,3 +202,9 @@ def test_layers_are_named_by_module_or_call():
     table = layer_table(Own())
     assert table.layer.tolist() == ["features.0", "features.1", "conv2d", "avgpool2d", "global_pool"]
     assert table.params.tolist() == [112, 0, 144, 0, 0]
+
+
+def test_a_layers_name_writes_no_lines_of_its_own():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3))
+    model.add_module("a\x1b[32m\nmax-pooling none 0 yes", nn.Conv2d(4, 4, 3))
+    assert all(name.isprintable() for name in layer_table(model).layer)
