@@ -69,7 +69,7 @@ def _network(model: nn.Module, table: pd.DataFrame, found: Evidence) -> list[tup
     surplus, field = count - MOST_PARAMETERS + 1, min(by_layers, found.field)
     note = f"With the global pooling counted in it is {total(model, with_pooling=True)}."
     if field < by_layers:
-        note = f"By its layers it is {by_layers}, but no more of them changes the logits."
+        note = f"By its layers it is {by_layers}, but with fresh weights no more of them changed the logits."
     hidden = f"parameters() tells {told:,}. {UNREGISTERED.format(', '.join(found.places))}" if count != told else ""
     met = DISGUISED.format(", ".join(sorted(set(found.disguised)))) if found.disguised else ""
     pools = {*table.layer[table.kind.str.contains("max", case=False)], *found.disguised}

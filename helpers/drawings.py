@@ -53,7 +53,7 @@ def separable() -> Figure:
 def residual(inverted: bool = False) -> Figure:
     """Draw a residual block, or an inverted one: maps as high as they have channels, and the input that is added."""
     title, note = "Residual: the layers learn what to add", "The way round brings the gradient straight back."
-    channels, layers = [64, 64, 64], ["3x3, norm,\nReLU", "3x3, norm"]
+    channels, layers = [64, 64, 64], ["3x3, norm,\nReLU"] * 2
     if inverted:
         title, note = "Inverted residual: narrow, wide, narrow", "It is wide where a channel costs nine weights only."
         channels, layers = [24, 72, 72, 24], ["1x1,\nReLU", "3x3 each,\nReLU", "1x1"]

@@ -1,6 +1,7 @@
 """One function, one figure: arrays and tables in, a matplotlib Figure out, titled by the caller with the finding."""
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -9,7 +10,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation, Text
 from matplotlib.ticker import LogLocator
+from matplotlib.transforms import Bbox
 
 from helpers.engines.drawing import lay_out_bars, one_axis, styled
 
@@ -215,23 +218,30 @@ def cost_and_accuracy(
         axis.xaxis.set_major_formatter("{x:,.0f}")
         axis.xaxis.set_minor_formatter("")
     axis.margins(x=0.25, y=0.1)
-    name_points(axis, table[cost], table.accuracy, table.index)
+    name_points(axis, table[cost], table.accuracy, table["std"])
     return axis.figure
 
 
-def name_points(axis: Axes, across: pd.Series, up: pd.Series, names: pd.Index) -> None:
-    """Write each name to the right of its point, the highest first, and lower where another name is in the way."""
-    axis.figure.draw_without_rendering()  # fixes the axes' limits, by which points become inches
-    points, written = np.column_stack([across, up]), []
-    for point, (x, y), name in zip(points, axis.transData.transform(points) / axis.figure.dpi, names, strict=True):
-        height = y
-        for left, taken in written:
-            if abs(x - left) < 1.6 and height > taken - 0.19:  # inches that a name takes, and a line
-                height = taken - 0.19
-        written.append((x, height))
-        line = {"arrowstyle": "-", "color": "grey", "linewidth": 0.6, "relpos": (0, 0.5)}
-        place = {"xytext": (9, 72 * (height - y)), "textcoords": "offset points", "va": "center"}
-        axis.annotate(name, point, fontsize=10, arrowprops=line, **place)
+def name_points(axis: Axes, across: pd.Series, up: pd.Series, bars: pd.Series) -> None:
+    """Write each point's name (index) beside it, the first ones first, where no point, bar or other name is."""
+    axis.figure.draw_without_rendering()  # fixes the axes' limits, and so where points lie
+    ends = (axis.transData.transform(np.column_stack([across, up + reach])) for reach in (-bars, bars))
+    taken = [Bbox(bar).padded(6) for bar in zip(*ends, strict=True)]
+    for name, x, y in zip(across.index, across, up, strict=True):
+        style = {"va": "center", "fontsize": 10, "arrowprops": {"arrowstyle": "-", "color": "grey", "linewidth": 0.6}}
+        text = axis.annotate(name, (x, y), (0, 0), textcoords="offset points", **style)
+        tried = {place: _meets(text, taken, *place) for place in product((0, -13, 13, -26, 26, -39, 39), (9, -9))}
+        _meets(text, taken, *min(tried, key=tried.get))
+        taken.append(Text.get_window_extent(text))
+
+
+def _meets(text: Annotation, taken: list[Bbox], height: float, side: float) -> int:
+    """Put the text beside its point, so far up and aside (1/72 inch); return how much it meets there."""
+    text.xyann = side, height
+    text.set_horizontalalignment("left" if side > 0 else "right")
+    text.update_positions(text.figure.canvas.get_renderer())
+    box = Text.get_window_extent(text)  # without the line
+    return box.count_overlaps(taken) + (not all(map(text.axes.bbox.containsx, box.intervalx)))
 
 
 @styled

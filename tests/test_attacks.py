@@ -56,6 +56,23 @@ def test_the_base_of_the_attacks_meets_every_constraint():
     assert failed(Base()) == set()
 
 
+class Gated(Base):
+    """Honest: a map times a gate made of its neighbourhood (Woo et al., CBAM, 2018)."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = nn.Conv2d(2, 1, 7, padding=3)
+
+    def tail(self, x):
+        x = super().tail(x)
+        return x * torch.sigmoid(self.gate(torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)))
+
+
+def test_what_a_gate_of_the_neighbourhood_sees_counts():
+    assert row(Gated(), "receptive field").actual == total(Gated()) == total(Base()) + 6 * 4
+    assert failed(Gated()) == set()
+
+
 # --- numbers that are read and not registered ---
 
 

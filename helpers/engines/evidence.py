@@ -4,8 +4,9 @@ Layers are tried with fresh weights, in double precision: a network may keep its
 them, so the ones it has are exchanged for the time of a trial and put back.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from helpers.engines.oracle import Attached, Locator, Summing, unit_gradient
-from helpers.engines.tracing import black_images, tensors_in
+from helpers.engines.tracing import Map, black_images, tensors_in
 from helpers.errors import BadInput
 
 TRIALS, MATTERS, SEEN, SEEN_EVENLY = 3, 1e-5, 1e-6, 1e-12  # fresh weights tried; shares of the largest effect
+GATED = (1e-3,)  # where a product with a gate, as in spatial attention, has a slope
 LEVELS = 1e-100, 1.0, 300.0  # of images: near zero all activations have a slope, unless the network centres its input
 
 
@@ -161,25 +163,30 @@ def seen(model: nn.Module, reading: Reading, taps: dict[int, np.ndarray], heeded
         trace.run(model)
     widest = 0
     for number, (maker, tensor) in enumerate(trace.last.items()):
-        m, side = trace.maps[tensor], trace.image.shape[-1]
+        m = trace.maps[tensor]
         if number in heeded and m.rf.min() > widest:
-            large = (m.rf + side + 2 * m.jump) // m.jump * m.jump
-            first, last = (_reached(model, reading, taps, maker, large, corner) for corner in (0, -1))
-            small = first is None or last is None
-            if small:
-                first = last = _reached(model, reading, taps, maker, np.array([side, side])) or np.array(
-                    [[0, 0], [-1, -1]]
-                )
-            found = last[1] - first[0] + 1
-            if small and (found > np.minimum(m.rf, side) - m.jump).all():
-                found = m.rf  # of what is wider than the image no more can be seen
+            large = (m.rf + reading.leaf.shape[-1] + 2 * m.jump) // m.jump * m.jump
+            reached = partial(_reached, model, reading, taps, maker)
+            found = _extent(reached, m, large, reading.leaf, LEVELS)
+            if (found < m.rf).any():
+                found = np.maximum(found, _extent(reached, m, large, reading.leaf, GATED))
             widest = max(widest, int(min(*m.rf, *found)))
     return widest
 
 
-def _reached(model: nn.Module, reading: Reading, taps: dict, maker: tuple, side: np.ndarray, corner: int | None = None):
+def _extent(reached: Callable, m: Map, large: np.ndarray, image: Tensor, levels: tuple) -> np.ndarray:
+    """Return how many pixels, (height, width), the central unit heeds."""
+    ends, side = [reached(large, levels, corner) for corner in (0, -1)], np.array(image.shape[-2:])
+    if None not in ends:
+        return ends[1][1] - ends[0][0] + 1
+    first, last = reached(side, levels) or (np.zeros(2), -np.ones(2))
+    whole = (last - first + 1 > np.minimum(m.rf, side) - m.jump).all()  # of what is wider no more can be seen
+    return m.rf if whole else last - first + 1
+
+
+def _reached(model: nn.Module, reading: Reading, taps: dict, maker: tuple, side: np.ndarray, levels, corner=None):
     """Return the first and the last pixel, (row, column) each, that the central unit heeds, or None."""
-    for level in LEVELS:
+    for level in levels:
         torch.manual_seed(0)
         images = level * (torch.rand(1, reading.leaf.shape[1], *side.tolist(), dtype=torch.double) + 0.5)
         with fresh(reading, corner, taps), suppress(BadInput), Summing():

@@ -420,6 +420,8 @@ def black_images(model: nn.Module, input_size: Sequence[int]) -> Tensor:
     """Return two black images, in the precision and on the device of the network, or raise `BadInput`."""
     if not isinstance(model, nn.Module):
         raise BadInput(f"A network is an instance of torch.nn.Module, {model!r:.80} is not; build one.")
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise BadInput("A scripted network cannot be watched; give the one that torch.jit.script was given.")
     state = [*model.named_parameters(), *model.named_buffers()]
     lazy = [name for name, tensor in state if is_lazy(tensor)]
     if lazy:
