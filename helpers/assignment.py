@@ -1,4 +1,4 @@
-"""The course's challenge as a table: each constraint, what a network and its recipe make of it, and what to change."""
+"""The challenge as a table: each constraint, what a network and its recipe make of it, and what to change."""
 
 import pandas as pd
 from torch import nn

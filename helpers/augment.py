@@ -30,7 +30,7 @@ def shift_scale_rotate(shift: float = 0.0625, scale: float = 0.1, degrees: float
 
     albumentations 2 cuts a shift to whole pixels (at most 1 of 32 at 0.0625), and scales each axis by itself.
     """
-    with warnings.catch_warnings():  # it only recommends Affine, its parent; this one is the course's by name
+    with warnings.catch_warnings():  # it only recommends Affine, its parent; this one is the challenge's by name
         warnings.filterwarnings("ignore", "ShiftScaleRotate is a special case", UserWarning)
         return A.ShiftScaleRotate(shift, scale, degrees, border_mode=cv2.BORDER_REFLECT_101, p=p)
 
@@ -64,12 +64,12 @@ def pipeline(*transforms: A.BasicTransform, mean: Channels = CIFAR10_MEAN, std: 
 
 
 def flip_ssr_cutout(**normalisation: Channels) -> A.Compose:
-    """The course's three transforms: horizontal flip, shift-scale-rotate, one 16x16 hole of the mean colour."""
+    """The challenge's three transforms: horizontal flip, shift-scale-rotate, one 16x16 hole of the mean colour."""
     return pipeline(flip(), shift_scale_rotate(), coarse_dropout(), **normalisation)
 
 
 def flip_ssr_cutout_colour(**normalisation: Channels) -> A.Compose:
-    """The course's three, as compact_135k has them, with shifts of colour, brightness and contrast.
+    """The challenge's three, as compact_135k has them, with shifts of colour, brightness and contrast.
 
     Its published fill of 0.45, the mean of values in [0, 1], would be black in grey levels; here it is the mean.
     """
@@ -82,7 +82,7 @@ def pad_crop_cutout(**normalisation: Channels) -> A.Compose:
 
 
 def light(**normalisation: Channels) -> A.Compose:
-    """Flip, pad by two and crop, and in a tenth of the images the course's other two: for a training of few epochs."""
+    """Flip, pad by two and crop, and in a tenth of the images the other two of the challenge, for few epochs."""
     return pipeline(flip(), *pad_crop(2), shift_scale_rotate(degrees=10, p=0.1), coarse_dropout(p=0.1), **normalisation)
 
 

@@ -89,7 +89,7 @@ EXERCISES: dict[str, list[Case]] = {
          "All draws are 100 %, and three coins are thrown.", "Multiply the three probabilities."),
     ],
     "02.5": [  # a pipeline: gentle, and under the challenge's rules
-        (_unmet, "The challenge's checker does not pass this.", "Start from the course's, and change only p."),
+        (_unmet, "The challenge's checker does not pass this.", "Start from the challenge's, and change only p."),
         (_too_busy, "How often does no transform fire?", "Make p smaller, and let pipeline(…) add the end."),
     ],
     "02.6": [  # a function: the shift of an image, by seed, epoch and place
