@@ -63,6 +63,6 @@ def test_record_is_outdated_once_its_recipe_or_network_changes(record, few):
 
 
 def test_committed_results_belong_to_the_recipes_and_networks_of_today():
-    paths = sorted((ROOT / "notebooks/results").glob("*.json"))
-    assert paths
+    paths = sorted((ROOT / "notebooks/results").rglob("*.json"))
+    assert len({path.parent for path in paths}) == 2, "results on the test set, and trials on the hold-out"
     assert {path.name: outdated(json.loads(path.read_text())) for path in paths} == {path.name: None for path in paths}
