@@ -12,6 +12,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch loads: no
 
 import pytest
 
+from helpers.workbook import guarded
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # jsonschema takes this for not installed: it would make 38 grammars of addresses at import, which takes 1.5 seconds.
@@ -34,11 +36,22 @@ def obeyed_signals():
         signal.signal(number, handler)
 
 
+# Fixtures that take seconds: all tests that need one run in one process, which makes it once.
+SHARED = ("quick_processes", "place", "made", "trained", "measured")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        for name in set(SHARED).intersection(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group(name))
+
+
 @pytest.fixture(scope="session")
 def quick_processes():
-    """Start what a sweep's processes are copies of, with all imports done once for every test."""
+    """Start what a sweep's and a checker's processes are copies of, with all imports done once for every test."""
     if sys.platform == "linux":
-        get_context("forkserver").set_forkserver_preload(["helpers.sweep", "torch._dynamo"])
+        needed = ["helpers.workbook.handed_in", *guarded.NOTEBOOKS_NEED, "torch._dynamo"]
+        get_context("forkserver").set_forkserver_preload(needed)
         forkserver.ensure_running()
 
 

@@ -369,7 +369,9 @@ def trained(few, tmp_path_factory):
     """The folder of a run that passes for one on CIFAR-10."""
     model, folder = build("mini_resnet"), tmp_path_factory.mktemp("trained") / "run"
     history = fit(model, few, SHORT, run_dir=folder, log=None)
-    record = result(SHORT, model, history, predict(model, few.images), few, few, seed=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RECIPES, "mini_resnet", SHORT)
+        record = result(SHORT, model, history, predict(model, few.images), few, few, seed=0)
     write_result(folder / "result.json", record | {"data_source": "cifar10", "train_images": 50_000})
     return folder
 
