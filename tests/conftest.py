@@ -36,16 +36,6 @@ def obeyed_signals():
         signal.signal(number, handler)
 
 
-# Fixtures that take seconds: all tests that need one run in one process, which makes it once.
-SHARED = ("quick_processes", "place", "made", "trained", "measured")
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        for name in set(SHARED).intersection(item.fixturenames):
-            item.add_marker(pytest.mark.xdist_group(name))
-
-
 @pytest.fixture(scope="session")
 def quick_processes():
     """Start what a sweep's and a checker's processes are copies of, with all imports done once for every test."""

@@ -303,7 +303,6 @@ def test_a_board_of_foreign_files_is_a_sentence(tmp_path):
     assert "There is no folder" in invoke("board", str(tmp_path / "absent")).stderr
 
 
-@pytest.mark.xdist_group("place")  # where the test above has checked the same networks
 def test_the_board_ranks_only_what_was_measured_on_the_whole_test_set(tmp_path, checked, monkeypatch):
     """A training on the stand-in or on a hold-out has no place among the others, and is named."""
     monkeypatch.setattr(assignment, "check", checked)
