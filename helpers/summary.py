@@ -8,7 +8,6 @@ from contextlib import contextmanager, redirect_stdout
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 
 def parameter_count(model: nn.Module) -> int:
@@ -42,9 +41,10 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
 
 def multiply_adds(model: nn.Module) -> int:
     """Return the multiplications with addition that one image costs, in convolutions and matrix products."""
-    image = torch.zeros(1, 3, 32, 32, device=next(model.parameters()).device)
+    from torch.utils.flop_counter import FlopCounterMode  # here, since it imports triton, for half a second
+
     with torch.no_grad(), FlopCounterMode(display=False) as counter, evaluating(model):
-        model(image)
+        model(torch.zeros(1, 3, 32, 32, device=next(model.parameters()).device))
     return counter.get_total_flops() // 2  # the counter takes a multiply-add for two operations
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit  # Student's t; scipy.stats takes most of a second to import
 from torch import nn
 from tqdm import tqdm
 
@@ -93,7 +93,7 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     """Return for each name n, mean and std of its accuracies, and the mean's 95 % interval (Student's t): low, high."""
     accuracies = table.groupby("name", sort=False).accuracy
     n, mean, std = accuracies.count(), accuracies.mean(), accuracies.std()
-    reach = stats.t.ppf(0.975, n - 1) * std / np.sqrt(n)
+    reach = stdtrit(n - 1, 0.975) * std / np.sqrt(n)
     return pd.DataFrame({"n": n, "mean": mean, "std": std, "low": mean - reach, "high": mean + reach})
 
 

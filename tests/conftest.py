@@ -6,16 +6,22 @@ import signal
 import subprocess
 import sys
 from multiprocessing import forkserver, get_context
+from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch loads: no spinning where a core is shared
 
 import pytest
-import torch
 
-from helpers.data import load_cifar10, take
-from helpers.workbook.parameters import ROOT
+from helpers.workbook import guarded
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: one core each
+ROOT = Path(__file__).resolve().parent.parent
+
+# jsonschema takes this for not installed: it would make 38 grammars of addresses at import, which takes 1.5 seconds.
+sys.modules["rfc3987_syntax"] = None
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: one core each; what starts them needs no torch
+    import torch
+
     torch.set_num_threads(1)
 
 
@@ -32,20 +38,42 @@ def obeyed_signals():
 
 @pytest.fixture(scope="session")
 def quick_processes():
-    """Start what a sweep's processes are copies of, with all imports done once for every test."""
+    """Start what a sweep's and a checker's processes are copies of, with all imports done once for every test."""
     if sys.platform == "linux":
-        get_context("forkserver").set_forkserver_preload(["helpers.sweep", "torch._dynamo"])
+        needed = ["helpers.workbook.handed_in", *guarded.NOTEBOOKS_NEED, "torch._dynamo"]
+        get_context("forkserver").set_forkserver_preload(needed)
         forkserver.ensure_running()
 
 
 @pytest.fixture(scope="session")
 def stand_in():
+    from helpers.data import load_cifar10
+
     return load_cifar10("synthetic")
 
 
 @pytest.fixture(scope="session")
 def few(stand_in):
+    from helpers.data import take
+
     return take(stand_in, 200)
+
+
+@pytest.fixture(scope="session")
+def checked():
+    """What checks a network as `assignment.check` does, and each kind, weights and recipe only once."""
+    from helpers.assignment import check
+    from helpers.summary import fingerprint
+
+    kept = {}
+
+    def checked(model, *given):
+        key = fingerprint(model), *next(model.parameters()).flatten()[:3].tolist(), *map(repr, given)
+        if key not in kept:
+            kept[key] = check(model, *given)
+        return kept[key].copy()
+
+    return checked
 
 
 @pytest.fixture(scope="session")

@@ -89,6 +89,10 @@ def test_nobody_meets_a_link_to_nowhere(checkout):
 
 @pytest.mark.parametrize("wrong", ["me", "https://github.com/me/x", "me/x/y", ""])
 def test_what_is_no_address_is_refused(wrong):
-    command = [sys.executable, Path(ROOT, "docs/address.py"), wrong]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1 and done.stderr.startswith(f"{wrong!r} is no address: give OWNER/NAME")
+    with pytest.raises(SystemExit, match=f"^{wrong!r} is no address: give OWNER/NAME"):
+        address.main(wrong)
+
+
+def test_an_empty_argument_is_no_missing_one():
+    done = subprocess.run([sys.executable, Path(ROOT, "docs/address.py"), ""], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("'' is no address: give OWNER/NAME")

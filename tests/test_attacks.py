@@ -723,6 +723,7 @@ WAYS_OUT = {
 }
 
 
+@pytest.mark.usefixtures("quick_processes")
 @pytest.mark.parametrize("way", WAYS_OUT)
 def test_a_missing_table_is_a_failure_with_a_reason(way, tmp_path):
     init, forward, words = WAYS_OUT[way]
@@ -732,6 +733,7 @@ def test_a_missing_table_is_a_failure_with_a_reason(way, tmp_path):
     assert result.stderr.count("\n") == 1 and re.search(words, result.stderr), result.stderr
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_an_endless_loop_is_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(guarded, "SECONDS", 1)
     (tmp_path / "net.py").write_text("while True:\n    pass\n")

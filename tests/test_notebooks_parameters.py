@@ -5,19 +5,19 @@ What 04 to 07 advertise takes trainings, too long for a test.
 
 import functools
 
-import nbformat
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from helpers import data, plots, receptive_field
+from helpers import assignment, data, plots, receptive_field
 from helpers.augment import AUGMENTATIONS
 from helpers.engines.run_directory import RunDirectory
 from helpers.errors import BadInput
 from helpers.models import MODELS
 from helpers.summary import fingerprint
 from helpers.workbook.parameters import NOTEBOOKS
+from toy import run_cells
 
 LARGEST = 10**9
 QUICK = {  # by what a notebook's stem begins with
@@ -73,16 +73,8 @@ REFUSED += [("07", "HOLDOUT_IMAGES", 5010), ("07", "TEST_IMAGES", 10_010), ("07"
 
 
 def run(notebook, values):
-    """Run all code cells of a notebook but the first, which is Colab's, in one namespace."""
     (path,) = NOTEBOOKS.glob(f"{notebook}_*.ipynb")
-    cells = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"][1:]
-    variables = {}
-    for cell in cells:
-        exec(compile(cell.source, f"{path.stem} {cell.id}", "exec"), variables)
-        if "parameters" in cell.metadata.get("tags", []):
-            assert values.keys() <= variables.keys()
-            variables.update(values)
-    return variables
+    run_cells(path, values)
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +99,12 @@ def measured():
 
 
 @pytest.fixture
-def quickly(monkeypatch, tmp_path, measured, stand_ins):
+def quickly(monkeypatch, tmp_path, measured, checked, stand_ins):
     """Use few stand-in images; draw no pixels, since figures have tests of their own; write into a temporary folder."""
     monkeypatch.setattr(data, "load_cifar10", lambda root, train=True: stand_ins[train])
     monkeypatch.setattr(plots, "image_grid", lambda images, *_, **__: np.stack(images))
     monkeypatch.setattr(plots, "visualise", lambda images, draws, _: np.stack([images, *draws]))
+    monkeypatch.setattr(assignment, "check", checked)
     monkeypatch.setattr(receptive_field, "effective_receptive_field", measured)
     monkeypatch.setattr(FigureCanvasAgg, "draw", lambda canvas: None)
     monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)

@@ -25,7 +25,7 @@ from helpers.training import MEASURED, fit
 
 RECIPE = Recipe(network="tiny", epochs=2, batch_size=50, peak_lr=0.05, augmentation="none")
 
-pytestmark = [pytest.mark.usefixtures("quick_processes"), pytest.mark.xdist_group("processes")]
+pytestmark = pytest.mark.usefixtures("quick_processes")
 
 
 class Tiny(nn.Sequential):

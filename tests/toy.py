@@ -24,6 +24,18 @@ def write_notebook(path, *cells, parameters="STEPS = 2  # how many"):
     nbformat.write(new_notebook(cells=[*opening, *cells], metadata=metadata), path)
 
 
+def run_cells(path, values):
+    """Run all code cells of a notebook but the first, which is Colab's, in one namespace, and return it."""
+    cells = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"][1:]
+    variables = {}
+    for cell in cells:
+        exec(compile(cell.source, f"{path.stem} {cell.id}", "exec"), variables)
+        if "parameters" in cell.metadata.get("tags", []):
+            assert values.keys() <= variables.keys()
+            variables.update(values)
+    return variables
+
+
 def make_workbook(root, monkeypatch):
     """Make the folders of an empty workbook at `root`, and let the helpers take it for theirs."""
     for folder in ("notebooks/profiles", "notebooks/results", "images", "runs"):

@@ -2,7 +2,7 @@
 
 import operator
 from copy import deepcopy
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -60,9 +60,9 @@ EXERCISES: dict[str, list[Case]] = {
     "03.2": [  # a function: the fewest layers for a receptive field that is larger than a number
         (gives(lambda made, *_: made == int(made), "For (44, 3) it is no whole number.", 44, 3),
          "There is no half of a layer.", "Which way does it have to be rounded, so that the field is large enough?"),
-        (agrees(_fewest, 44, 3), "A pixel sees itself; each layer adds how much?", "Each layer adds kernel - 1."),
-        (agrees(_fewest, 45, 3), "Equal is not more.", "How much do so many layers see?"),
-        (agrees(_fewest, 64, 7, shown=False), "Does it use both arguments?", "Each layer adds kernel - 1."),
+        (agrees(cache(_fewest), 44, 3), "A pixel sees itself; each layer adds how much?", "Each adds kernel - 1."),
+        (agrees(cache(_fewest), 45, 3), "Equal is not more.", "How much do so many layers see?"),
+        (agrees(cache(_fewest), 64, 7, shown=False), "Does it use both arguments?", "Each layer adds kernel - 1."),
     ],
     "03.3": [  # a function: field and jump behind a layer
         (gives(lambda made, *_: np.shape(made) == (2,) and made[0] > made[1], "It gives no r and j.", 3, 1, 3, 1, 1),

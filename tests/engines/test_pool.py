@@ -13,7 +13,7 @@ import torch
 from helpers.engines import pool
 from helpers.errors import BadInput, Interrupted
 
-pytestmark = [pytest.mark.usefixtures("quick_processes"), pytest.mark.xdist_group("processes")]
+pytestmark = pytest.mark.usefixtures("quick_processes")
 
 
 def work(job, shared, folder, told):

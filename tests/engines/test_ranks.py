@@ -15,8 +15,6 @@ from helpers.engines import ranks
 from helpers.errors import BadInput
 from helpers.loaders import TrainLoader
 
-pytestmark = pytest.mark.xdist_group("processes")  # all in one worker, for which imports are done once
-
 
 @pytest.fixture
 def stopped(quick_processes, tmp_path):

@@ -23,9 +23,10 @@ def test_stand_in_is_too_hard_for_a_linear_classifier_and_not_for_the_network(st
     keep_freed_memory()
     test = take(load_cifar10("synthetic", train=False), 1000)
 
+    images, labels = normalise(torch.from_numpy(stand_in.images)), torch.from_numpy(stand_in.labels)
+    images = images.contiguous(memory_format=torch.channels_last)
+
     def accuracy_after(model, steps, peak):
-        images, labels = normalise(torch.from_numpy(stand_in.images)), torch.from_numpy(stand_in.labels)
-        images = images.contiguous(memory_format=torch.channels_last)
         model = model.to(memory_format=torch.channels_last)
         optimizer = torch.optim.AdamW(model.parameters())
         for step in range(steps):

@@ -46,6 +46,7 @@ def test_what_the_command_line_does_not_know_is_told_with_status_2(toy, argument
     assert not any((toy / "runs").iterdir())
 
 
+@pytest.mark.usefixtures("quick_processes")
 @pytest.mark.parametrize(("network", "status"), [("dilated_193k", 0), ("compact_135k", 1)])
 def test_check_has_status_1_when_a_rule_is_not_met(network, status, capsys):
     assert run_command("check", network) == status
@@ -162,6 +163,7 @@ def test_help_into_any_output_has_no_traceback(output, status, words):
     assert done.returncode == status and words in done.stderr and done.stderr.count("\n") == bool(words)
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_names_that_are_no_utf_8_are_told(capsys):
     for command in ("evaluate", "release", "render"):
         assert run_command(command, "caf\udce9") == 2

@@ -17,6 +17,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import save_file
 
+from helpers import assignment
 from helpers.data import load_cifar10, take
 from helpers.evaluation import accuracy, predict
 from helpers.models import RELEASED
@@ -281,7 +282,8 @@ def test_no_folder_and_no_students_are_a_sentence(made, tmp_path):
     assert ("holds no student" if made else "There is no folder") in done.stderr
 
 
-def test_the_board_ranks_students_among_the_workbooks_own(place):
+def test_the_board_ranks_students_among_the_workbooks_own(place, checked, monkeypatch):
+    monkeypatch.setattr(assignment, "check", checked)
     done = invoke("board", str(place / "grades"), "--out", str(place / "grades" / "board.csv"))
     assert done.exit_code == 0, done.output
     with (place / "grades" / "board.csv").open(newline="") as file:
@@ -301,8 +303,9 @@ def test_a_board_of_foreign_files_is_a_sentence(tmp_path):
     assert "There is no folder" in invoke("board", str(tmp_path / "absent")).stderr
 
 
-def test_the_board_ranks_only_what_was_measured_on_the_whole_test_set(tmp_path):
+def test_the_board_ranks_only_what_was_measured_on_the_whole_test_set(tmp_path, checked, monkeypatch):
     """A training on the stand-in or on a hold-out has no place among the others, and is named."""
+    monkeypatch.setattr(assignment, "check", checked)
     record = json.loads((RELEASED / "fast_200k-seed0.json").read_text())
     final = record["final"]
     written = {

@@ -361,15 +361,26 @@ def test_a_readme_that_cannot_be_written_stays_as_it_was(toy, monkeypatch):
 # --- release ---
 
 
-@pytest.fixture
-def finished(few, tmp_path, monkeypatch):
-    """A run of a recipe as it stands, which passes for one on CIFAR-10, and the folder that it is released into."""
-    recipe = replace(RECIPES["mini_resnet"], epochs=1, batch_size=50)
-    monkeypatch.setitem(RECIPES, "mini_resnet", recipe)
-    model, folder, target = build("mini_resnet"), tmp_path / "run", tmp_path / "released"
-    history = fit(model, few, recipe, run_dir=folder, log=None)
-    record = result(recipe, model, history, predict(model, few.images), few, few, seed=0)
+SHORT = replace(RECIPES["mini_resnet"], epochs=1, batch_size=50)
+
+
+@pytest.fixture(scope="module")
+def trained(few, tmp_path_factory):
+    """The folder of a run that passes for one on CIFAR-10."""
+    model, folder = build("mini_resnet"), tmp_path_factory.mktemp("trained") / "run"
+    history = fit(model, few, SHORT, run_dir=folder, log=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RECIPES, "mini_resnet", SHORT)
+        record = result(SHORT, model, history, predict(model, few.images), few, few, seed=0)
     write_result(folder / "result.json", record | {"data_source": "cifar10", "train_images": 50_000})
+    return folder
+
+
+@pytest.fixture
+def finished(trained, few, tmp_path, monkeypatch):
+    """A copy of the run, for which its recipe is as it stands, and the folder that it is released into."""
+    monkeypatch.setitem(RECIPES, "mini_resnet", SHORT)
+    folder, target = shutil.copytree(trained, tmp_path / "run"), tmp_path / "released"
     monkeypatch.setattr(publish, "RELEASED", target)
     monkeypatch.setattr(publish, "load_cifar10", lambda root, train: few)
     monkeypatch.setattr(publish, "readme", lambda: None)

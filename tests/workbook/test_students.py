@@ -148,12 +148,14 @@ def test_a_pipeline_goes_before_the_recipes(student, capsys):
         check("dilated_193k", recipe="dilated", augmentation="student_net.py:AUGMENTATION", accuracy=None)
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_the_command_passes_its_options_on(student):
     options = ["--augmentation", "student_net.py:AUGMENTATION", "--accuracy", "70"]
     result = CliRunner().invoke(main, ["check", "student_net.py:Net", *options])
     assert result.exit_code == 1 and "p = 0.5" in result.stdout and "70" in result.stdout
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_the_command_on_bad_input_is_one_sentence():
     result = CliRunner().invoke(main, ["check", "dilated"])
     assert result.exit_code == 2 and result.stdout == "" and result.stderr.count("\n") == 1

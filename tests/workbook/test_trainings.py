@@ -144,6 +144,7 @@ def test_tensorboard_gets_every_figure_of_every_epoch_once(little, events):
     assert events == {"run/tensorboard": expected}
 
 
+@pytest.mark.usefixtures("quick_processes")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
