@@ -12,7 +12,7 @@ run: .venv/installed  # run all notebooks in minutes (profile quick) into runs/
 	@$(workbook) run --profile quick
 
 test: .venv/installed  # unit tests, then run all notebooks and compare a second run with the first
-	@.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
+	@.venv/bin/python -m pytest -p no:nbval --numprocesses 2 --dist loadfile
 	@$(workbook) verify
 
 faults: .venv/installed  # kill a training FAULT_KILLS times (100) at random moments, and compare its end with one left alone

@@ -21,12 +21,6 @@ MAKE = os.environ.get("NEEDS_CHROMIUM")  # set by `make browser`, which has just
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.xdist_group("browser"))  # one process opens the browser, and builds once
-
-
 @pytest.fixture(scope="session")
 def browser():
     missing = [name for name in ("sphinx", "myst_nb", "playwright", "axe_playwright_python") if not find_spec(name)]
