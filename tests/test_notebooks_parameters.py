@@ -52,6 +52,7 @@ REFUSED += [
     for value in ("", "  ", "~no-such-user/x", "~nobody/x", 5, "/proc/x")
 ]
 REFUSED += [("04", name, value) for name in ("RUNS", "LONG_EPOCHS") for value in (0, 1001, 2.0)]
+REFUSED += [("04", "RANGE_STEPS", value) for value in (0, 19, 1001, 20.0)]
 REFUSED += [("04", "PACE_IMAGES", value) for value in (0, 5010, 55)] + [("04", "BATCH_SIZE", 501)]
 REFUSED += [("04", "LEAST_GAIN_OF_NORM", value) for value in (-1, 101, "3")]
 REFUSED += [("05", "RECIPE", value) for value in ("fast", "", 3)] + [("05", "DRIVE", "no"), ("05", "TRAIN_IMAGES", 40)]
