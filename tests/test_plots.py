@@ -123,10 +123,15 @@ def test_save_makes_the_folder(tmp_path):
     assert (tmp_path / "images" / "figure.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_names_of_points_that_lie_close_do_not_lie_on_each_other():
-    table = pd.DataFrame({"time": [1.0, 1.01, 3.0], "accuracy": [60.0, 60.1, 50.0], "std": 0.1}, index=["a", "b", "c"])
+BARS = [(1.0, 60.0), (1.01, 60.1), (1.2, 60.0), (3.0, 50.0)]  # points that lie close, and one that does not
+
+
+def test_names_of_points_lie_on_no_other_name_point_or_bar():
+    table = pd.DataFrame(BARS, ["a long name", "another name", "c", "d"], ["time", "accuracy"]).assign(std=1.0)
     figure = plots.cost_and_accuracy(table, "t")
     figure.draw_without_rendering()
     boxes = [Text.get_window_extent(name) for name in figure.axes[0].texts]  # without its line
-    assert len(boxes) == 3
+    assert len(boxes) == 4
     assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+    bars = [figure.axes[0].transData.transform([(x, y + side) for side in (-1, 0, 1)]) for x, y in BARS]
+    assert not any(box.count_contains(bar) for box in boxes for bar in bars)
