@@ -11,8 +11,9 @@ install: .venv/installed  # make .venv, or leave it as it is when nothing change
 run: .venv/installed  # run all notebooks in minutes (profile quick) into runs/
 	@$(workbook) run --profile quick
 
-test: .venv/installed  # unit tests, then run all notebooks and compare a second run with the first
-	@.venv/bin/python -m pytest -p no:nbval --numprocesses 2 --dist loadfile
+test: .venv/installed  # unit tests, whole notebooks and a class, then run all notebooks and compare a second run with the first
+	@.venv/bin/python -m pytest -p no:nbval --numprocesses 2 --dist loadfile --ignore tests/whole
+	@.venv/bin/python -m pytest -p no:nbval --numprocesses 2 --dist loadfile tests/whole
 	@$(workbook) verify
 
 faults: .venv/installed  # kill a training FAULT_KILLS times (100) at random moments, and compare its end with one left alone

@@ -1,4 +1,4 @@
-"""A tiny training for one process or for several; tests/engines/test_ranks.py compares them."""
+"""A tiny training for one process or for several; tests/whole/test_ranks.py compares them."""
 
 import os
 import signal
