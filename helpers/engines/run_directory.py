@@ -178,7 +178,7 @@ class RunDirectory:
                 continue
             for damaged in found[:place]:
                 damaged.rename(damaged.with_suffix(".damaged"))  # or it would count as one of the newest
-            if state.pop("of_run", own := _digest(self.config)) != own:  # an older version writes none
+            if state.pop("of_run", None) != _digest(self.config):
                 raise BadInput(f"{path} is of another run than {self.path / CONFIG}: take it away, or {ANEW}.")
             return state
         if found:

@@ -10,7 +10,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from helpers.engines import stand_in
 from helpers.engines.accepting import accepted, three
 from helpers.engines.run_directory import CONFIG, WEIGHTS, place, read_config, refusing_disk, write_atomically
 from helpers.errors import BadInput
@@ -18,9 +17,6 @@ from helpers.errors import BadInput
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"  # of a checkout; where it is installed, beside its data
 RELEASED = RESULTS if RESULTS.is_dir() else Path(sysconfig.get_path("data"), "share", "cifar10-workbook")
 
-# Released before the digest covered the header, too: the digests of the whole files.
-OLDER = {"compact_135k": "df700acf69cf896a", "fast_200k": "79c38a7c1fc46f35"}
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 def save_weights(path: Path, tensors: dict[str, Tensor], metadata: dict, header: dict[str, str] | None = None) -> None:
@@ -49,11 +45,9 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
         with safe_open(path, framework="pt") as file:
             texts = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        digest, metadata = texts.pop("digest", None), json.loads(texts["workbook"])
-        if digest is None:  # of an older version: of the weights alone
-            _refuse_unvouched(path, metadata)
-        if (digest or metadata.pop("digest")) != _digest(tensors, texts if digest else None):
+        if texts.pop("digest") != _digest(tensors, texts):
             raise ValueError("its digest is another one")
+        metadata = json.loads(texts["workbook"])
         _refuse_metadata(metadata)
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise ValueError("a weight is not finite")
@@ -93,21 +87,6 @@ def load_foreign(path: str | Path, model: nn.Module) -> dict[str, tuple]:
         return {}
 
 
-def _refuse_unvouched(path: Path, metadata: dict) -> None:
-    """Raise ValueError unless what the header of older weights says is known from elsewhere.
-
-    A released file's digest stands above; a run's weights are held against its config, and name the usual classes.
-    """
-    released = hashlib.sha256(path.read_bytes()).hexdigest()[:16] == OLDER.get(path.stem)
-    of_a_run = (
-        path.name == WEIGHTS
-        and path.with_name(CONFIG).exists()
-        and tuple(metadata["classes"]) in (CIFAR10_CLASSES, stand_in.CLASSES)
-    )
-    if not released and not of_a_run:
-        raise ValueError("its digest does not cover its header, and nothing beside it vouches for that")
-
-
 def _refuse_metadata(metadata: dict) -> None:
     """Raise ValueError, KeyError or TypeError for metadata by which nobody could use the weights."""
     config, classes = metadata["config"], metadata["classes"]
@@ -119,13 +98,10 @@ def _refuse_metadata(metadata: dict) -> None:
     accepted("std", tuple(config["std"]), three(1e-6, 1))
 
 
-def _digest(tensors: dict[str, Tensor], texts: dict[str, str] | None = None) -> str:
-    """Return a digest of names and values, and where texts are given of these, kinds and shapes.
-
-    safetensors itself has no checksum.
-    """
-    digest = hashlib.sha256(b"" if texts is None else json.dumps(texts, sort_keys=True).encode())
-    for name in sorted(tensors):
-        about = "" if texts is None else f" {tensors[name].dtype} {list(tensors[name].shape)} "
-        digest.update((name + about).encode() + tensors[name].flatten().view(torch.uint8).numpy().tobytes())
+def _digest(tensors: dict[str, Tensor], texts: dict[str, str]) -> str:
+    """Return a digest of the texts and of each weight's name, kind, shape and values; safetensors has no checksum."""
+    digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
