@@ -18,7 +18,6 @@ RESULTS = Path(__file__).parents[2] / "notebooks" / "results"  # of a checkout; 
 RELEASED = RESULTS if RESULTS.is_dir() else Path(sysconfig.get_path("data"), "share", "cifar10-workbook")
 
 
-
 def save_weights(path: Path, tensors: dict[str, Tensor], metadata: dict, header: dict[str, str] | None = None) -> None:
     """Write the weights, whole or not at all; raises BadInput when the disk refuses.
 
