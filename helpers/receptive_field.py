@@ -27,13 +27,13 @@ def layer_table(model: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> pd
     Numbers are whole where height and width agree, else tuples (height, width); windows are in pixels of the image.
 
     layer: path of the module; for a functional call the path of the module that makes it, and the call.
-    kind: Conv2d, MaxPool2d, AvgPool2d, Adaptive…, pad, crop, Linear; "global pool" for the average of a whole map,
-        "global max pool" and so on for what is no average; "flatten" for a map laid out for a fully connected layer.
+    kind: Conv2d, ConvTranspose2d (of a stride), Upsample, MaxPool2d, AvgPool2d, Adaptive…, pad, crop, Linear; "global
+        pool" for the average of a whole map, "global max pool" and so on; "flatten" before a fully connected layer.
     kernel, stride, dilation, groups: the layer's own; of a global pool or flatten, the kernel is the map's size.
     padding: p on all four sides, (height, width), or (top, bottom, left, right) with what ceil_mode adds.
     output: (channels, height, width); channels_in: of the input.
     params: weight and bias; 0 where an earlier row has counted them.
-    jump, rf: of the output; from a global pool on, rf counts it in.
+    jump, rf: of the output, behind upsampling of the unit that sees most; from a global pool on, rf counts it in.
     start: the centre of the first unit's window, from the centre of the image's first pixel.
     inputs: the rows that feed this one, several where branches meet; -1 is the image.
 

@@ -374,7 +374,7 @@ REFUSED = {
     "a map": (network(flatten=nn.Identity(), classifier=nn.Conv2d(32, 10, 1)), r"gives \(2, 10, 1, 1\)"),
     "several outputs": (Several(3072, 10), "type tuple"),
     "unsupported layer": (
-        nn.Sequential(nn.ConvTranspose2d(3, 10, 2, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten()), "transposed"),
+        nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 10, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()), "unshuffle"),
     "jumps that disagree": (Branches(), r"jumps 1 and 2"),
     "lazy": (nn.Sequential(nn.LazyConv2d(10, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), "has no shape yet"),
     "raises": (Raises(), "out of ideas"),

@@ -402,6 +402,12 @@ MAX_POOLING = {
     "shifted by a fixed convolution": lambda x: torch.maximum(
         x, F.conv2d(x, F.pad(torch.eye(C)[:, :, None, None], (2, 0, 2, 0)), padding=1)
     )[..., ::2, ::2],
+    "of an upsampled map": lambda x: torch.maximum(up := F.interpolate(x, scale_factor=2), F.pad(up, (1, -1, 1, -1)))[
+        ..., ::4, ::4
+    ],
+    "shifted by a fixed transposed convolution": lambda x: torch.maximum(
+        x, F.conv_transpose2d(x, F.pad(torch.eye(C)[:, :, None, None], (3, 0, 3, 0)), stride=2)[..., 1:33:2, 1:33:2]
+    )[..., ::2, ::2],
     "hidden under nothing": largest(lambda a, b: torch.maximum(a + 0 * a.mean((2, 3), keepdim=True), b)),
 }
 
@@ -456,10 +462,11 @@ def test_a_maximum_has_the_field_of_all_that_it_compares():
 REFUSED = {
     "in attention": lambda x: (x.flatten(2).transpose(1, 2) @ x.flatten(2)).softmax(2),
     "scaled_dot_product": lambda x: F.scaled_dot_product_attention(x, x, x),
-    "transposed convolution": lambda x: F.conv_transpose2d(x, torch.ones(C, C, 2, 2), stride=2),
     "im2col": lambda x: F.unfold(x, 2, stride=2),
     "unfold": lambda x: x.unfold(2, 2, 2),
-    "upsample_nearest2d": lambda x: F.interpolate(x, scale_factor=2),
+    "upsample_nearest2d": lambda x: F.interpolate(x, (20, 20)),
+    "upsample_bicubic2d": lambda x: F.interpolate(x, scale_factor=2, mode="bicubic"),
+    "pixel_unshuffle": lambda x: F.pixel_unshuffle(x, 2),
     "permute": lambda x: x.permute(0, 2, 3, 1),
 }
 
@@ -478,6 +485,7 @@ SUMS = {
     "sum of a stack": lambda x: torch.stack(quarters(x)).mean(0),
     "average of slices": lambda x: sum(quarters(x)) / 4,
     "space to depth": lambda x: torch.cat(quarters(x), 1)[:, ::4],
+    "half of the size and back": lambda x: (x + F.interpolate(F.avg_pool2d(x, 2), scale_factor=2))[..., ::2, ::2],
     "average, then ReLU": lambda x: F.relu(F.avg_pool2d(x, 2)),
     "a gate": lambda x: F.avg_pool2d(x, 2) * x.mean((2, 3), keepdim=True).sigmoid(),
 }

@@ -205,10 +205,13 @@ REFUSED = {
         "in layer '1' have jumps 1 and 2",
     ),
     "transposed convolution": (
-        nn.Sequential(stem(), nn.ConvTranspose2d(4, 4, 2, 2)),
-        "'transposed convolution with a stride' in layer '1'",
+        nn.Sequential(stem(), nn.ConvTranspose2d(4, 4, 2, 3)),
+        "'transposed convolution with gaps, or strides that differ' in layer '1'",
     ),
-    "upsampling": (nn.Sequential(stem(), nn.Upsample(scale_factor=2)), "'upsample_nearest2d' in layer '1'"),
+    "upsampling": (
+        nn.Sequential(stem(), nn.Upsample((64, 48))),
+        "'upsample_nearest2d by no whole factor' in layer '1'",
+    ),
     "space to depth": (nn.Sequential(nn.PixelUnshuffle(2)), "'pixel_unshuffle' in layer '0'"),
     "attention along rows": (Apply(lambda x: x.softmax(3)), "'_softmax'"),
     "positions regrouped": (Apply(lambda x: x.view(len(x), 12, 16, 16)), "'view' in the network's own forward"),

@@ -165,7 +165,7 @@ def seen(model: nn.Module, reading: Reading, taps: dict[int, np.ndarray], heeded
     for number, (maker, tensor) in enumerate(trace.last.items()):
         m = trace.maps[tensor]
         if number in heeded and m.rf.min() > widest:
-            large = (m.rf + reading.leaf.shape[-1] + 2 * m.jump) // m.jump * m.jump
+            large = (m.rf + reading.leaf.shape[-1] + 2 * m.period) // m.period * m.period
             reached = partial(_reached, model, reading, taps, maker)
             found = _extent(reached, m, large, reading.leaf, LEVELS)
             if (found < m.rf).any():
@@ -180,7 +180,7 @@ def _extent(reached: Callable, m: Map, large: np.ndarray, image: Tensor, levels:
     if None not in ends:
         return ends[1][1] - ends[0][0] + 1
     first, last = reached(side, levels) or (np.zeros(2), -np.ones(2))
-    whole = (last - first + 1 > np.minimum(m.rf, side) - m.jump).all()  # of what is wider no more can be seen
+    whole = (last - first + 1 > np.minimum(m.rf, side) - m.period).all()  # of what is wider no more can be seen
     return m.rf if whole else last - first + 1
 
 

@@ -36,25 +36,30 @@ def gradient_window(model: nn.Module, input_size: Sequence[int]) -> np.ndarray:
         nn.init.constant_(parameter.requires_grad_(False), value)
     with Summing():
         last = Locator(image).run(model)
-        steps = 2 * np.array(last.before_pooling()) // last.jump + 2  # whole ones, so that branches still fit
-        side = image.shape[-2:] + steps * last.jump
+        steps = 2 * np.array(last.before_pooling()) // last.period + 2  # whole ones, so that branches still fit
+        side = image.shape[-2:] + steps * last.period
         gradient, moved = unit_gradient(model, image.new_full((1, input_size[0], *side.tolist()), 1e-30), last.maker)
     reached = np.argwhere(gradient > 0)
     return np.array([reached.min(axis=0), reached.max(axis=0)]) - moved
 
 
 def unit_gradient(model: nn.Module, images: Tensor, maker: tuple) -> tuple[np.ndarray, np.ndarray]:
-    """Return |gradient| (H, W) of the central unit of the map that `maker` makes, and its pixels from the first."""
+    """Return |gradient| (H, W) of a central unit of the map that `maker` makes, and its pixels from the first.
+
+    Where neighbours have windows of their own it is the widest.
+    """
     trace = Locator(images, maker)
     with suppress(BadInput):  # a head made for another size may fail, but only after the map is there
         trace.run(model)
     gradient = None
     if trace.located is not None and trace.located.requires_grad:
-        row, column = unit = np.array(trace.located.shape[-2:]) // 2
+        m = trace.maps[trace.located]
+        phases, widest = len(m.first), (m.last - m.first).argmax(axis=0)
+        row, column = unit = np.array(trace.located.shape[-2:]) // 2 // phases * phases + widest
         (gradient,) = torch.autograd.grad(trace.located[..., row, column].sum(), trace.leaf, allow_unused=True)
     if gradient is None or not gradient.any():
         raise BadInput("No gradient of the central unit comes back to the image; build the network without no_grad.")
-    return gradient.abs().mean((0, 1)).cpu().double().numpy(), unit * trace.maps[trace.located].jump
+    return gradient.abs().mean((0, 1)).cpu().double().numpy(), unit // phases * m.period
 
 
 class Locator(Trace):

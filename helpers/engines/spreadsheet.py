@@ -5,12 +5,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from helpers.errors import BadInput
+
 
 def to_xlsx(table: pd.DataFrame, path: str | Path) -> None:
     """Write a `layer_table` whose formulas compute k_eff, size, jump, rf and start anew at any change of a layer.
 
-    A sheet for both axes, or one for height and one for width where they differ.
+    A sheet for both axes, or one for height and one for width where they differ. Raises BadInput for a network that
+    makes maps larger: the units of such a map have windows of several sizes.
     """
+    if set(table.kind) & {"Upsample", "ConvTranspose2d"}:
+        raise BadInput("A spreadsheet's formulas do not follow upsampling: leave the sheet out.")
     height, width = (_sheet(table, axis) for axis in (0, 1))
     sheets = {"receptive field": height} if height.equals(width) else {"height": height, "width": width}
     with pd.ExcelWriter(path, engine="openpyxl") as book:

@@ -6,6 +6,7 @@ what reaches a unit through a summary of a whole map: the gate of squeeze-and-ex
 back), the moments of group and layer norm.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -30,10 +31,14 @@ COLUMNS += ["output", "params", "jump", "rf", "start", "inputs", "channels_in"]
 
 @dataclass(frozen=True, eq=False)
 class Map:
-    """A feature map; its size, jump and the first unit's window are arrays (height, width)."""
+    """A feature map: its size and its units' windows, arrays (height, width).
+
+    The first P units have windows of their own, (P, 2), and P units further on all have moved by the period. P is 1,
+    but behind upsampling, whose neighbours see the same.
+    """
 
     size: np.ndarray
-    jump: np.ndarray
+    period: np.ndarray
     first: np.ndarray
     last: np.ndarray
     dims: tuple[int, ...] = HEIGHT_WIDTH  # the dimensions that hold positions; none once they are pooled away
@@ -45,13 +50,29 @@ class Map:
 
     @property
     def rf(self) -> np.ndarray:
-        return self.last - self.first + 1
+        return (self.last - self.first).max(axis=0) + 1
+
+    @property
+    def jump(self) -> np.ndarray:
+        whole, rest = np.divmod(self.period, len(self.first))
+        return self.period / len(self.first) if rest.any() else whole
 
     def before_pooling(self) -> tuple[int, int]:
         return self.unpooled or tuple(self.rf.tolist())
 
-    def moved_copies(self, first: np.ndarray, last: np.ndarray) -> frozenset:
-        return frozenset((row, *np.add(window, [*first, *last]).tolist()) for row, *window in self.copies)
+    def window(self, low: np.ndarray, high: np.ndarray, **changes: object) -> "Map":
+        """Return the map whose first units see the units from `low` to `high`, (P, 2) each, of this one."""
+        of, n = len(self.first), len(low)
+        ends = (self.first, low), (self.last, high)
+        first, last = (pixels[units % of, (0, 1)] + units // of * self.period for pixels, units in ends)
+        moved = [*first.sum(0) - n * self.first.sum(0) // of, *last.sum(0) - n * self.last.sum(0) // of]
+        copies = {(row, *(np.multiply(window, n) // of + moved).tolist()) for row, *window in self.copies}
+        return replace(self, first=first, last=last, parts=(), copies=frozenset(copies), **changes)
+
+    def repeated(self, phases: int) -> "Map":
+        """Return the same map with so many windows of its own."""
+        units = np.arange(phases)[:, None] + np.zeros(2, int)
+        return replace(self.window(units, units, period=self.period * phases // len(self.first)), parts=self.parts)
 
 
 class Operation:
@@ -85,7 +106,7 @@ class Trace(TorchDispatchMode):
 
     def __init__(self, image: Tensor) -> None:
         super().__init__()
-        pixels = Map(np.array(image.shape[-2:]), jump=np.ones(2, int), first=np.zeros(2, int), last=np.zeros(2, int))
+        pixels = Map(np.array(image.shape[-2:]), np.ones(2, int), np.zeros((1, 2), int), np.zeros((1, 2), int))
         self.image, self.maps = image, WeakTensorKeyDictionary({image: pixels})
         self.rows: list[dict] = []  # with the keys COLUMNS
         self.running: list[tuple[str, nn.Module]] = []
@@ -172,6 +193,8 @@ class Trace(TorchDispatchMode):
         """Return the union of maps that meet; a single value spread over a map is a gate, and left out."""
         maps = [m for m in maps if m.dims] or maps
         maps = [m for m in maps if m.size.max() > 1] or maps
+        if len(phases := {len(m.first) for m in maps}) > 1:
+            maps = [m.repeated(math.lcm(*phases)) for m in maps]
         copies = self.copied(op, maps)
         dims, sizes = {m.dims for m in maps}, {tuple(m.size.tolist()) for m in maps}
         if len(dims) > 1 or dims == {HEIGHT_WIDTH} and sizes != {op.out.shape[-2:]}:
@@ -183,12 +206,12 @@ class Trace(TorchDispatchMode):
                 f"{' and '.join(str(_plain_pair(jump)) for jump in jumps)}; give them the same product of strides."
             )
         widest = max(maps, key=Map.before_pooling)
-        jump, last = np.max([(m.jump, m.last) for m in maps], axis=0)
-        first = np.min([m.first for m in maps], axis=0)
+        period = np.max([m.period for m in maps], axis=0)
+        first, last = np.min([m.first for m in maps], axis=0), np.max([m.last for m in maps], axis=0)
         rows = tuple(sorted({row for m in maps for row in m.rows}))
         unpooled = widest.unpooled if all(m.unpooled for m in maps) else None
         parts = maps[0].parts if len(maps) == 1 else ()
-        moved = {"jump": jump, "first": first, "last": last, "rows": rows, "unpooled": unpooled}
+        moved = {"period": period, "first": first, "last": last, "rows": rows, "unpooled": unpooled}
         return replace(widest, **moved, parts=parts, copies=copies)
 
     def copied(self, op: Operation, maps: list[Map]) -> frozenset:
@@ -221,18 +244,21 @@ class Trace(TorchDispatchMode):
         size, reach = np.array(op.out.shape[-2:]), dilation * (kernel - 1)
         after = np.maximum(after, (size - 1) * stride + reach + 1 - before - m.size)
         padding = _plain_pair(before) if (before == after).all() else tuple(np.ravel([before, after], "F").tolist())
-        first, last = m.first - before * m.jump, m.last + (reach - before) * m.jump
         unpooled = m.unpooled if (kernel == 1).all() else None  # a window sees a map again
-        moved = replace(m, size=size, jump=m.jump * stride, first=first, last=last, unpooled=unpooled)
-        moved = replace(moved, parts=(), copies=m.moved_copies(first - m.first, last - m.last))
+        low = np.arange(len(m.first))[:, None] * stride - before
+        moved = m.window(low, low + reach, size=size, period=m.period * stride, unpooled=unpooled)
         own = {"kernel": kernel, "stride": stride, "dilation": dilation, "padding": padding}
         return self.write_row(kind, moved, tuple(op.out.shape[-3:]), op.x.shape[-3], **own, **more)
 
+    def enlarge(self, kind: str, op: Operation, m: Map, low: np.ndarray, high: np.ndarray, **own: object) -> Map:
+        """Write the row of a layer whose map has several units for one; they see the units from `low` to `high`."""
+        larger = m.window(low, high, size=np.array(op.out.shape[-2:]), unpooled=None)
+        return self.write_row(kind, larger, tuple(op.out.shape[-3:]), op.x.shape[-3], **own)
+
     def pool(self, kind: str, op: Operation, m: Map) -> Map:
         """Write the row of a layer that sees its whole map."""
-        reach = (m.size - 1) * m.jump
-        pooled = replace(m, size=np.ones(2, int), last=m.last + reach, dims=(), unpooled=m.before_pooling())
-        pooled = replace(pooled, parts=(), copies=m.moved_copies(0 * reach, reach))
+        whole = np.zeros((1, 2), int), m.size[None] - 1
+        pooled = m.window(*whole, size=np.ones(2, int), dims=(), unpooled=m.before_pooling())
         channels_in = op.x.shape[1:].numel() // int(m.size.prod())
         return self.write_row(kind, pooled, (op.out.shape[1:].numel(), 1, 1), channels_in, kernel=m.size)
 
@@ -253,7 +279,7 @@ class Trace(TorchDispatchMode):
         """Write the row of the layer that makes a map, without a window but for what is given; return the map."""
         row = {"layer": self.label(kind), "kind": kind, "inputs": m.rows, "output": output}
         row.update(kernel=1, stride=1, dilation=1, padding=0, groups=1, params=0, channels_in=channels_in)
-        row.update(window, jump=m.jump, rf=m.rf, start=(m.first + m.last) / 2)
+        row.update(window, jump=m.jump, rf=m.rf, start=(m.first[0] + m.last[0]) / 2)
         for name in ("kernel", "stride", "dilation", "jump", "rf", "start"):
             row[name] = _plain_pair(row[name])
         self.rows.append(row)
@@ -283,16 +309,36 @@ class Trace(TorchDispatchMode):
 def _convolve(trace: Trace, op: Operation, m: Map) -> Map:
     weight, padding = op.given["weight"], op.given["padding"]
     one_unit = max(*weight.shape[2:], *op.out.shape[2:]) == 1
-    if op.given["transposed"]:
-        padding = np.multiply(op.given["dilation"], np.subtract(weight.shape[2:], 1)) - padding
-        if np.max(op.given["stride"]) > 1:  # its units have windows of several sizes
-            trace.refuse("transposed convolution with a stride")
     if op.out.ndim != 4 or not (m.dims or one_unit):
         trace.refuse(f"convolution to {tuple(op.out.shape[1:])}")
-    window = weight.shape[2:], op.given["stride"], op.given["dilation"], padding, padding
-    params = trace.count_new(tensors_in([weight, op.given["bias"]]))
+    kernel, stride, dilation = weight.shape[2:], op.given["stride"], op.given["dilation"]
     learned = weight.requires_grad or isinstance(weight, nn.Parameter)  # fixed ones may move or average a map
-    return trace.slide("Conv2d", op, m, *window, groups=op.given["groups"], params=params, learned=learned)
+    params = trace.count_new(tensors_in([weight, op.given["bias"]]))
+    own = {"groups": op.given["groups"], "learned": learned, "params": params}
+    if op.given["transposed"]:
+        padding = np.multiply(dilation, np.subtract(kernel, 1)) - padding
+        if np.max(stride) > 1:
+            return _convolve_between(trace, op, m, kernel, stride, dilation, padding, own)
+    return trace.slide("Conv2d", op, m, kernel, stride, dilation, padding, padding, **own)
+
+
+def _convolve_between(trace: Trace, op: Operation, m: Map, kernel, stride, dilation, before, own: dict) -> Map:
+    """A transposed convolution with a stride: one of stride 1 over the map, with zeros between its units."""
+    if min(stride) != max(stride) or min(kernel) < max(stride) or max(dilation) > 1:
+        trace.refuse("transposed convolution with gaps, or strides that differ")
+    start, times = np.arange(stride[0] * len(m.first))[:, None] - before, stride[0]
+    own |= {"kernel": kernel, "stride": stride, "padding": _plain_pair(op.given["padding"])}
+    return trace.enlarge("ConvTranspose2d", op, m, -(-start // times), (start + kernel - 1) // times, **own)
+
+
+def _upsample(trace: Trace, op: Operation, m: Map) -> Map:
+    (times, other), rest = np.divmod(op.out.shape[-2:], m.size)
+    if rest.any() or times != other or op.given.get("align_corners"):
+        trace.refuse(f"{op.name} by no whole factor")
+    units, smooth = np.arange(times * len(m.first))[:, None] + np.zeros(2, int), "bilinear" in op.name
+    low, high = (2 * units + 1 - times, 2 * units + times) if smooth else (2 * units, 2 * units)
+    own = {"kernel": 1 + smooth, "stride": 1 / times}
+    return trace.enlarge("Upsample", op, m, low // (2 * times), high // (2 * times), **own)
 
 
 def _pool(trace: Trace, op: Operation, m: Map) -> Map:
@@ -374,6 +420,7 @@ HANDLERS = {
     **dict.fromkeys(("_adaptive_avg_pool2d", "adaptive_max_pool2d"), _pool_adaptively),
     **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "std", "var", "linalg_vector_norm"), _reduce),
     **dict.fromkeys(("constant_pad_nd", "reflection_pad2d", "replication_pad2d"), _pad),
+    **dict.fromkeys(("upsample_nearest2d", "_upsample_nearest_exact2d", "upsample_bilinear2d"), _upsample),
     "slice": _crop,
     **dict.fromkeys(("permute", "transpose"), _permute),
     **dict.fromkeys(("view", "_unsafe_view", "squeeze", "unsqueeze"), _reshape),

@@ -70,6 +70,42 @@ def test_gradients_reach_what_the_table_says(kind):
         assert total(network, (3, 48, 48)) == np.min(row.rf)
 
 
+def upsampling(rng):
+    """Return a random layer that enlarges its map."""
+    times, kernel = int(rng.integers(2, 4)), int(rng.integers(3, 6))
+    return [
+        nn.Upsample(scale_factor=times),
+        nn.Upsample(scale_factor=times, mode="bilinear"),
+        nn.ConvTranspose2d(4, 4, kernel, times, int(rng.integers(0, 2)), int(rng.integers(0, times))),
+    ][rng.integers(3)]
+
+
+def test_behind_upsampling_gradients_reach_what_the_widest_unit_sees():
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        layers = [stem(3, int(rng.integers(1, 3)), 1)]
+        for _ in range(rng.integers(1, 4)):
+            strided = conv(int(rng.integers(1, 6)), int(rng.integers(1, 4)), 2, int(rng.integers(1, 3)))
+            layers += [upsampling(rng), strided]
+        network = nn.Sequential(*layers)
+        field = layer_table(network, (3, 40, 40)).rf.iloc[-1]
+        assert gradient_receptive_field(network, (3, 40, 40)) == (field, field), f"{seed}: {network}"
+
+
+def test_what_was_made_smaller_and_large_again_meets_what_stayed():
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.down, self.up = stem(), conv(3, 2, 1), nn.ConvTranspose2d(4, 4, 4, 2, 1)
+            self.last = conv(padding=1, channels=(8, 4))
+
+        def forward(self, x):
+            x = self.stem(x)
+            return self.last(torch.cat([x, self.up(self.down(x))], 1))
+
+    assert layer_table(Both()).rf.tolist() == [3, 5, 7, 9] and gradient_receptive_field(Both()) == (9, 9)
+
+
 @pytest.mark.parametrize("kernel", [(3, 3), (4, 2)])
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_a_transposed_convolution_without_a_stride_has_a_window(kernel, dilation):

@@ -5,8 +5,10 @@ import subprocess
 import warnings
 
 import openpyxl
+import pytest
 from torch import nn
 
+from helpers.errors import BadInput
 from helpers.receptive_field import layer_table, to_xlsx
 from layers import Add, Concatenate, conv, head, stem
 
@@ -98,3 +100,9 @@ def test_a_rectangular_table_has_a_sheet_for_each_axis(tmp_path):
     assert columns(book, "height") == expected(table, 0)
     assert columns(book, "width") == expected(table, 1)
     assert columns(recomputed(edited(path, H3=2)), "height") == expected(layer_table(network(2)))
+
+
+def test_upsampling_has_no_formulas(tmp_path):
+    with pytest.raises(BadInput, match="do not follow upsampling"):
+        to_xlsx(layer_table(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Upsample(scale_factor=2))), tmp_path / "table.xlsx")
+    assert not list(tmp_path.iterdir())

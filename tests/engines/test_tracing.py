@@ -36,6 +36,21 @@ BY_HAND = {
         1,
         (-1, -0.5),
     ),
+    "a transposed one of stride 2 sees one unit or two": (
+        [stem(stride=2), nn.ConvTranspose2d(4, 4, 3, 2, 1, 1), conv(padding=1)],
+        3 + 2 * 2,
+        1,
+        0,
+    ),
+    "one of stride 2 and kernel 2 copies": ([stem(stride=2), nn.ConvTranspose2d(4, 4, 2, 2)], 3, 1, 0),
+    "nearest upsampling copies, and its neighbours see one unit more": (
+        [stem(stride=2), nn.Upsample(scale_factor=2), conv(padding=1)],
+        3 + 2,
+        1,
+        -1,
+    ),
+    "bilinear upsampling sees two": ([stem(), nn.Upsample(scale_factor=3, mode="bilinear")], 4, 1 / 3, -0.5),
+    "stride 2 takes upsampling back": ([stem(), nn.Upsample(scale_factor=2), conv(1, 2), conv(padding=1)], 5, 1, 0),
     "average pooling strides by its kernel": ([stem(), nn.AvgPool2d(2), conv(padding=1)], 4 + 4, 2, 0.5),
     "adaptive pooling to a part of the size": ([stem(), nn.AdaptiveAvgPool2d(8)], 6, 4, 1.5),
     "height and width": ([conv((3, 5), (1, 2), (0, 2), channels=(3, 4))], (3, 5), (1, 2), (1, 0)),
@@ -172,7 +187,7 @@ def test_a_gate_has_its_own_rows():
 
 
 def test_nothing_is_left_behind_by_an_error():
-    network = nn.Sequential(stem(), nn.Upsample(scale_factor=2))
+    network = nn.Sequential(stem(), nn.PixelUnshuffle(2))
     with pytest.raises(BadInput):
         layer_table(network)
     assert all(m.training and not m._forward_hooks and not m._forward_pre_hooks for m in network.modules())
