@@ -14,6 +14,9 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
 COLAB = "https://colab.research.google.com"
+OPEN = "- **Open in Colab**: "  # how the README's line begins
+NO_ADDRESS = OPEN + "not yet, since this copy has no public address; `make address REPOSITORY=OWNER/NAME` gives it one."
+HAS_ADDRESS = OPEN + "by the links in the table above; the site's pages have buttons for Colab and Binder."
 NOTEBOOK_LINK = re.compile(r"\[[^\]]+\]\(([\w./]+\.ipynb)\)")
 
 
@@ -37,8 +40,9 @@ def main(place: str | None) -> None:
 
 
 def in_readme(text: str, address: str, tag: str) -> str:
-    """Return the README with a link to Colab in each row of its table of notebooks, or without."""
-    lines = without_colab(text).split("\n")
+    """Return the README with a link to Colab in each row of its table of notebooks, or without, and a line on it."""
+    opened = HAS_ADDRESS if address else NO_ADDRESS
+    lines = [opened if line.startswith(OPEN) else line for line in without_colab(text).split("\n")]
     return "\n".join(with_links(line, Path(), address, tag) if line.startswith("| [0") else line for line in lines)
 
 

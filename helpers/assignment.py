@@ -100,7 +100,7 @@ def _augmentation(recipe: Recipe | object) -> list[tuple]:
     share, size = drawn.holes(recipe, len(found) - len(hole[2]) - 1) if right else (1, 1)
     rules = [
         _probability("horizontal flip", flips, drawn.mirrored(recipe)),
-        _probability("shift, scale, rotate", moves),
+        _probability("shift, scale, rotate", moves, drawn.turned(recipe) if moves else 1, drawn.LEAST_SHARE),
     ]
     rules.append(_probability("coarse dropout", [hole[1]] if hole else [], share))
     if 0 < size < HOLE**2 / 32**2 / 2:
@@ -115,8 +115,8 @@ def _hole(problems: list[str], p: float, later: list) -> tuple:
     return _rule("hole of coarse dropout", f"1 of {HOLE}x{HOLE}, the data set's mean", actual, not problems, note)
 
 
-def _probability(transform: str, found: list[float], share: float = 1) -> tuple:
-    seen = share >= drawn.LEAST_SHARE
+def _probability(transform: str, found: list[float], share: float = 1, least: float = 0) -> tuple:
+    seen = share >= (least or max(found, default=0) / 3)  # chance goes so far once in 10,000 times, where p is 0.1
     actual = f"p = {max(found):g}" if found else "absent"
     actual += "" if seen or not found else f", seen in {share:.1%} of {drawn.IMAGES} images"
     return _rule(transform, f"p >= {LEAST_PROBABILITY}", actual, max(found, default=0) >= LEAST_PROBABILITY and seen)

@@ -74,7 +74,9 @@ def test_colab_installs_the_version_of_the_tag_or_says_what_is_missing():
 
 def test_the_readme_links_every_notebook_in_colab_or_none():
     assert address.in_readme(README, ADDRESS, TAG) == README
+    assert address.NO_ADDRESS in README or ADDRESS
     changed = address.in_readme(README, SET, "v9.9.9")
+    assert address.HAS_ADDRESS in changed and address.NO_ADDRESS not in changed
     assert re.findall(r"https://colab[^)\s]+", changed) == [link(f"notebooks/{stem}.ipynb") for stem in STEMS]
     assert address.in_readme(changed, ADDRESS, TAG) == README
 

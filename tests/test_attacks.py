@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from torch import nn
 
 from helpers.assignment import check
-from helpers.augment import coarse_dropout, flip, shift_scale_rotate
+from helpers.augment import coarse_dropout, flip, pad_crop, shift_scale_rotate
 from helpers.errors import BadInput
 from helpers.receptive_field import total
 from helpers.workbook import guarded
@@ -160,7 +160,17 @@ class FromNumbers(Buffers):
         return torch.tensor(self.numbers)
 
 
-OUT_OF_SIGHT = [InAList, NestedList, ASet, ALambda, AGlobal, Buffers, PlainTensors, Overridden, FromNumbers]
+class Statistics(Base):
+    def __init__(self):
+        super().__init__()
+        self.moments = [torch.rand(20 * C * 9 * C) + 0.5 for _ in range(2)]
+
+    def tail(self, x):
+        wide = F.batch_norm(x.mean((2, 3)).repeat(1, 20 * C * 9), *self.moments)
+        return super().tail(x * wide.view(len(x), 20 * 9 * C, C).mean(1)[:, :, None, None])
+
+
+OUT_OF_SIGHT = [InAList, NestedList, ASet, ALambda, AGlobal, Buffers, PlainTensors, Overridden, FromNumbers, Statistics]
 
 
 @pytest.mark.parametrize("network", OUT_OF_SIGHT)
@@ -371,6 +381,9 @@ def largest(maximum):
     return pool
 
 
+shift = nn.Conv2d(C, C, 3, padding=1, bias=False, groups=C).requires_grad_(False)
+shift.weight.data.copy_(F.pad(torch.ones(C, 1, 1, 1), (0, 2, 0, 2)))
+
 MAX_POOLING = {
     "maximum": largest(torch.maximum),
     "fmax": largest(torch.fmax),
@@ -385,6 +398,10 @@ MAX_POOLING = {
     "log of an average": lambda x: F.avg_pool2d(torch.exp(9 * x), 2).log() / 9,
     "weighted by exp": lambda x: F.avg_pool2d(x * torch.exp(9 * x), 2) / F.avg_pool2d(torch.exp(9 * x), 2),
     "a root by another name": lambda x: torch.exp(torch.special.xlog1py(torch.tensor(1 / 8), F.avg_pool2d(x**8, 2))),
+    "asinh of an average of sinh": lambda x: torch.asinh(F.avg_pool2d(torch.sinh(9 * x), 2)) / 9,
+    "logit of an average of sigmoids": lambda x: torch.logit(F.avg_pool2d(torch.sigmoid(9 * x), 2), 1e-6),
+    "erfinv of an average of erf": lambda x: torch.erfinv(F.avg_pool2d(torch.erf(x), 2) * 0.999),
+    "a layer that is frozen as a shift": lambda x: torch.maximum(x, shift(x))[..., ::2, ::2],
     "amax of a stack": lambda x: torch.stack(quarters(x)).amax(0),
     "amax over channels": lambda x: torch.cat(quarters(x), 1).view(len(x), 4, C, 8, 8).amax(1),
     "softmax over channels": lambda x: (
@@ -641,6 +658,15 @@ def test_circular_padding_is_refused_by_its_name():
         )
 
 
+def test_circular_padding_by_a_function_is_refused_by_its_name_too():
+    class Circular(Base):
+        def tail(self, x):
+            return super().tail(F.pad(x, (1, 1, 1, 1), mode="circular"))
+
+    with pytest.raises(BadInput, match="as in circular padding"):
+        check(Circular())
+
+
 # --- augmentation in name only ---
 
 
@@ -662,12 +688,36 @@ class Still(A.Affine):
         return {"image": image}
 
 
+class Seldom(A.HorizontalFlip):
+    def apply(self, image, **options):
+        return image[:, ::-1].copy() if self.py_random.random() < 0.1 else image
+
+
+SAVED = {}
+
+
+def save(image, **options):
+    SAVED["image"] = image.copy()
+    return image
+
+
+def restore(image, **options):
+    return SAVED["image"].copy()
+
+
+def vanish(image, **options):
+    return None
+
+
+BACK = [A.Lambda(image=save, p=1), shift_scale_rotate(), A.Lambda(image=restore, p=1)]
 TINY = {"scale": (1, 1 + 1e-9), "translate_percent": 1e-9, "rotate": 1e-9}
 SPECIALS = {
     "a vertical flip called horizontal": ([named("HorizontalFlip", A.VerticalFlip)], "horizontal flip"),
     "nothing called a flip": ([named("HorizontalFlip", A.NoOp, 1.0)], "horizontal flip"),
     "two flips at p = 1": ([flip(1.0), flip(1.0)], "horizontal flip"),
     "a flip and its undoing": ([flip(1.0), A.Transpose(p=1), A.VerticalFlip(p=1), A.Transpose(p=1)], "horizontal flip"),
+    "a flip of p = 0.5 that flips a twentieth": ([Seldom(p=0.5)], "horizontal flip"),
+    "a move that is taken back": (BACK, "shift, scale, rotate"),
     "limits of 1e-9": ([A.Affine(**TINY, p=1)], "shift, scale, rotate"),
     "one limit of 1e-9": ([A.Affine(**TINY | {"scale": (0.8, 1.2), "rotate": 15}, p=1)], "shift, scale, rotate"),
     "rotations of 1e-9": (
@@ -695,6 +745,17 @@ def test_augmentation_is_judged_by_what_it_does(name):
     assert failing & {constraint, f"hole of {constraint}"}
 
 
+@pytest.mark.parametrize("last", [A.ToGray(1, p=1), A.Lambda(image=vanish, p=1)])
+def test_a_pipeline_that_makes_no_images_is_told(last):
+    with pytest.raises(BadInput, match="The pipeline makes no images of images of 32x32"):
+        check(Base(), A.Compose([flip(), shift_scale_rotate(), coarse_dropout(), last]))
+
+
+def test_a_rotation_of_few_degrees_is_seen_behind_crops_and_holes():
+    parts = [flip(), *pad_crop(), shift_scale_rotate(degrees=3, p=0.1), coarse_dropout(p=1)]
+    assert check(Base(), A.Compose(parts)).passed.all()
+
+
 def test_a_pipeline_draws_on_as_if_it_had_not_been_judged():
     compose = A.Compose([flip(), shift_scale_rotate(), coarse_dropout()], seed=3)
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
@@ -712,6 +773,10 @@ from torch import nn
 class Stop(BaseException):
     pass
 
+class Mute(BaseException):
+    def __str__(self):
+        return 1 / 0
+
 class Net(nn.Module):
     def __init__(self):
         {init}
@@ -726,6 +791,7 @@ WAYS_OUT = {
     "os._exit(0) in forward": ("super().__init__()", "os._exit(0)", r"ends its process \(status 0\)"),
     "os._exit(0) while it is made": ("os._exit(0)", "", r"ends its process \(status 0\)"),
     "an exception of its own": ("super().__init__()", "raise Stop('no more')", "Stop: no more"),
+    "one that cannot be printed": ("super().__init__()", "raise Mute()", "stops with Mute.$"),
     "no super().__init__()": ("self.__dict__['head'] = None; return", "", r"without super\(\).__init__\(\)"),
     "more memory than there is": ("super().__init__()", "torch.empty(2**32)", "alloc"),
 }

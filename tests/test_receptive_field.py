@@ -228,7 +228,7 @@ REFUSED = {
         nn.Sequential(stem(), nn.AdaptiveAvgPool2d(1), nn.Upsample(8), conv()),
         "layer '3'",
     ),
-    "a map written in parts": (Apply(overwritten), "'copy'"),
+    "a map written in parts": (Apply(overwritten), "'copy (as in circular padding)'"),
     "a part changed in place": (Apply(lambda x, layer: (y := layer(x), y[:, :2].add_(x[:, :2]))[0], stem()), "'add_"),
     "a row spread over the height": (Apply(lambda x: x + x[:, :, :1]), "'add'"),
     "an output from elsewhere": (Apply(lambda x: torch.ones(2, 10)), "output"),

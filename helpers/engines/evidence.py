@@ -77,14 +77,18 @@ def numbers(reading: Reading, model: nn.Module) -> tuple[int, list[str]]:
     modules = [model]  # not model.modules(), which a network may redefine
     for module in modules:
         modules += [child for child in module._modules.values() if child is not None and child not in modules]
-    aside = {id(b) for m in modules if type(m).__module__.startswith("torch.nn.utils") for b in m._buffers.values()}
+    aside = {id(buffer) for module in modules if _keeps_statistics(module) for buffer in module._buffers.values()}
     own = {id(p): p for module in modules for p in module._parameters.values() if p is not None}
-    read = {key: entry for key, entry in reading.outside.items() if key not in aside and "running" not in entry[1]}
+    read = {key: entry for key, entry in reading.outside.items() if key not in aside}
     stored: dict[int, list[Tensor]] = {}
     for tensor in ({key: tensor for key, (tensor, *_) in read.items()} | own).values():
         stored.setdefault(address(tensor), []).append(tensor)
     sizes = [(sum(t.numel() for t in ts), ts[0].untyped_storage().nbytes() // ts[0].itemsize) for ts in stored.values()]
     return sum(map(min, sizes)), sorted({place for key, (_, _, place, _) in read.items() if key not in own})
+
+
+def _keeps_statistics(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.batchnorm._NormBase) or type(module).__module__.startswith("torch.nn.utils")
 
 
 @contextmanager

@@ -226,7 +226,8 @@ class Trace(TorchDispatchMode):
         linear = op.name in LINEAR - (set() if len(maps) == 1 else {"mul", "div", *CONNECTED})
         by_channel = all(t.shape == op.out.shape and 0 not in t.stride() for t in tensors_in(op.given))
         quotient = op.name == "div" and len(maps) > 1 and by_channel  # not by a norm of all channels
-        pooled = shifted and not linear or averaged and (op.name in ROOTS or quotient)
+        bent = op.pointwise and op.name not in LINEAR | PASSING | ACTIVATIONS
+        pooled = shifted and not linear or averaged and (bent or quotient)
         if pooled:
             self.disguised.append(self.label(op.name))
         return frozenset() if pooled or op.name == "linalg_vector_norm" else copies  # once is enough
@@ -300,6 +301,7 @@ class Trace(TorchDispatchMode):
     def refuse(self, what: str) -> NoReturn:
         mode = getattr(self.running[-1][1], "padding_mode", "zeros") if self.running else "zeros"
         what = what if mode == "zeros" else f"padding_mode={mode}"
+        what += " (as in circular padding)" * (what == "copy")
         raise BadInput(
             f"The receptive field cannot be followed through {what!r} in {self.place()}; accepted are 2-D "
             "convolutions, pooling, padding, crops, norms, element-wise operations, sums and concatenations."
@@ -312,7 +314,7 @@ def _convolve(trace: Trace, op: Operation, m: Map) -> Map:
     if op.out.ndim != 4 or not (m.dims or one_unit):
         trace.refuse(f"convolution to {tuple(op.out.shape[1:])}")
     kernel, stride, dilation = weight.shape[2:], op.given["stride"], op.given["dilation"]
-    learned = weight.requires_grad or isinstance(weight, nn.Parameter)  # fixed ones may move or average a map
+    learned = weight.requires_grad or isinstance(weight, nn.Parameter) and _has_taps(weight)  # or it may move a map
     params = trace.count_new(tensors_in([weight, op.given["bias"]]))
     own = {"groups": op.given["groups"], "learned": learned, "params": params}
     if op.given["transposed"]:
@@ -320,6 +322,10 @@ def _convolve(trace: Trace, op: Operation, m: Map) -> Map:
         if np.max(stride) > 1:
             return _convolve_between(trace, op, m, kernel, stride, dilation, padding, own)
     return trace.slide("Conv2d", op, m, kernel, stride, dilation, padding, padding, **own)
+
+
+def _has_taps(weight: Tensor) -> bool:
+    return bool((weight.flatten(2).count_nonzero(2) > 1).any())
 
 
 def _convolve_between(trace: Trace, op: Operation, m: Map, kernel, stride, dilation, before, own: dict) -> Map:
@@ -432,10 +438,24 @@ PASSING |= {"native_layer_norm", "native_dropout", "rrelu_with_noise", "hardswis
 PASSING |= {"log_sigmoid_forward", "channel_shuffle", "native_channel_shuffle"}
 PASSING |= {"alias", "clone", "detach", "expand", "_to_copy"}
 CONNECTED = {"addmm", "mm", "bmm", "baddbmm", "convolution"}  # fully connected layers, where no positions are left
-# The first add up shifted copies of a map at most; the roots take apart what an average joined.
+# The first add up shifted copies of a map at most; what is neither may take apart what an average joined, as roots do.
 LINEAR = {"add", "sub", "rsub", "neg", "mul", "div", "mean", "sum", "cat", "stack", "split", "split_with_sizes"}
 LINEAR |= {"slice"} | CONNECTED | (PASSING - {"hardswish", "_prelu_kernel", "log_sigmoid_forward", "rrelu_with_noise"})
-ROOTS = {"log", "log2", "log10", "log1p", "pow", "sqrt", "rsqrt", "reciprocal", "xlogy", "special_xlog1py"}
+ACTIVATIONS = {"relu", "clamp", "clamp_min", "clamp_max", "hardtanh", "threshold", "leaky_relu", "elu", "celu", "selu"}
+ACTIVATIONS |= {
+    "gelu",
+    "silu",
+    "mish",
+    "softplus",
+    "sigmoid",
+    "tanh",
+    "hardsigmoid",
+    "hardswish",
+    "gt",
+    "ge",
+    "lt",
+    "le",
+}
 ALONG_ONE_DIMENSION = {"cat", "stack", "split", "split_with_sizes", "glu", "_softmax", "_log_softmax"}
 
 

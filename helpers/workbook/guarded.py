@@ -111,8 +111,11 @@ def _work(pipe: Connection, work: str, name: str, options: dict, seconds: float,
         told["answer"] = work(**options)
     except BadInput as refusal:
         told["refused"] = str(refusal)
-    except BaseException as error:  # a student's code may raise anything
-        told["refused"] = f"{name} stops with {type(error).__name__}: {' '.join(str(error).split())[:200]}."
+    except BaseException as error:  # a student's code may raise anything, also what cannot be printed
+        words = ""
+        with suppress(BaseException):
+            words = ": " + " ".join(str(error).split())[:200]
+        told["refused"] = f"{name} stops with {type(error).__name__}{words}."
     sys.stdout.flush()
     pipe.send_bytes(json.dumps(told).encode())
     os._exit(0)

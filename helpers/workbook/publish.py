@@ -201,7 +201,7 @@ def format_results(records: list[dict]) -> str:
             raise BadInput(f"A result of {record['network']} is a hold-out's: take it out of notebooks/results/.")
     records = sorted(records, key=lambda record: (record["network"], record["seed"]))
     lines = [
-        "| network | parameters | receptive field | published | measured | interval | seeds | epochs | images | min |",
+        "| network | measured | interval | seeds | published | parameters | receptive field | epochs | images | min |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [_format_row(list(runs)) for _, runs in groupby(records, key=lambda record: record["network"])]
@@ -220,14 +220,14 @@ def _format_row(runs: list[dict]) -> str:
     """Return the row of a network's runs; a dash for what no run at the recipe's length has measured yet."""
     about, published = runs[0], runs[0]["published"] or {"accuracy": None}
     theirs = f"{published['accuracy']:.2f} % ({published['epochs']} epochs)" if published["accuracy"] else "–"
-    row = f"| {about['network']} | {about['parameters']:,} | {about['receptive_field']} | {theirs} "
+    known = f"{theirs} | {about['parameters']:,} | {about['receptive_field']}"
     whole = _at_full_length(runs)
     if not whole:
-        return row + "| – | – | 0 | – | – | – |"
+        return f"| {about['network']} | – | – | 0 | {known} | – | – | – |"
     low, high = binomtest(whole[0]["final"]["correct"], whole[0]["final"]["seen"]).proportion_ci(method="wilson")
     minutes = np.mean([run["final"]["train_minutes"] for run in whole])
-    row += f"| {_mean_and_spread(whole)} | {100 * low:.1f} to {100 * high:.1f} | {len(whole)} "
-    return row + f"| {len(whole[0]['epochs'])} | {whole[0]['train_images']:,} | {minutes:.0f} |"
+    row = f"| {about['network']} | {_mean_and_spread(whole)} | {100 * low:.1f} to {100 * high:.1f} | {len(whole)} "
+    return row + f"| {known} | {len(whole[0]['epochs'])} | {whole[0]['train_images']:,} | {minutes:.0f} |"
 
 
 def _at_full_length(runs: list[dict]) -> list[dict]:

@@ -71,9 +71,9 @@ function show() {
   page.querySelectorAll("tbody tr").forEach((row, i) => {
     for (const name of ["jump", "rf", "side"]) row.querySelector("." + name).textContent = fields[i][name];
   });
-  const image = rf < IMAGE ? "a part of the image" : rf < 2 * IMAGE - 1 ? "all of the image from the middle, not from a corner" : "all of the image from anywhere";
+  const part = rf < IMAGE ? "a part of the image" : rf < 2 * IMAGE - 1 ? "all of the image from the middle, not from a corner" : "all of the image from anywhere";
   const limit = rf > LIMIT ? `more than the challenge's ${LIMIT}` : `not more than the challenge's ${LIMIT}`;
-  words.textContent = `A unit of the last map sees ${rf} x ${rf} pixels: ${image}, and ${limit}. The map has ${side} x ${side} units, ${jump} pixels apart.`;
+  words.textContent = `A unit of the last map sees ${rf} x ${rf} pixels: ${part}, and ${limit}. The map has ${side} x ${side} units, ${jump} pixels apart.`;
   const canvas = page.querySelector("canvas"), svg = page.querySelector("svg");
   drawWindows(canvas, fields.map((field) => field.rf));
   drawGrowth(svg, fields.map((field) => field.rf));
@@ -99,7 +99,19 @@ function picture() {
   }
   return small;
 }
-const boat = picture();
+let image = picture();
+
+// Show the middle square of the reader's own picture, at the size that a network sees; it stays on this machine.
+async function takePicture(file) {
+  try {
+    const given = await createImageBitmap(file), side = Math.min(given.width, given.height);
+    image = element("canvas", { width: IMAGE, height: IMAGE });
+    const pen = image.getContext("2d");
+    pen.imageSmoothingQuality = "high";
+    pen.drawImage(given, (given.width - side) / 2, (given.height - side) / 2, side, side, 0, 0, IMAGE, IMAGE);
+    show();
+  } catch { words.textContent = `${file.name} is no picture that this browser can read: give a PNG, JPEG or WebP file.`; }
+}
 
 function drawWindows(canvas, sides) {
   const pen = canvas.getContext("2d"), last = sides[sides.length - 1], full = canvas.width;
@@ -110,7 +122,7 @@ function drawWindows(canvas, sides) {
   pen.lineWidth = 4;
   for (let at = -full; at < full; at += 16) { pen.beginPath(); pen.moveTo(at, full); pen.lineTo(at + full, 0); pen.stroke(); }
   pen.imageSmoothingEnabled = false;
-  pen.drawImage(boat, middle - half, middle - half, 2 * half, 2 * half);
+  pen.drawImage(image, middle - half, middle - half, 2 * half, 2 * half);
   sides.forEach((side, i) => {
     const isLast = i === sides.length - 1, edge = side * scale;
     for (const [colour, width] of isLast ? [["#000", 12], ["#fff", 6]] : [["#000", 3], ["#ffd24a", 1.5]]) {
@@ -132,9 +144,14 @@ function drawGrowth(svg, sides) {
     <text x="178" y="316" text-anchor="middle">layers</text><text x="38" y="${y(sides[sides.length - 1]) + 4}" text-anchor="end">${sides[sides.length - 1]}</text>`;
 }
 
+// What the address says behind its #, as it stands where it is no escaped text.
+function hash() {
+  try { return decodeURIComponent(location.hash.slice(1)); } catch { return location.hash.slice(1); }
+}
+
 // Take the stack of the address; a heading's anchor is none and changes nothing.
 function takeAddress() {
-  const text = decodeURIComponent(location.hash.slice(1)), found = parse(text);
+  const text = hash(), found = parse(text);
   if (!found && stack.length && !/^\d/.test(text)) return;
   stack = found || parse(START);
   rebuild();
@@ -142,5 +159,6 @@ function takeAddress() {
 }
 
 page.querySelector("#explorer-add").addEventListener("click", () => { stack.push([3, 1, 1]); rebuild(); });
+page.querySelector("#explorer-picture").addEventListener("change", (event) => { if (event.target.files[0]) takePicture(event.target.files[0]); });
 window.addEventListener("hashchange", takeAddress);
 takeAddress();

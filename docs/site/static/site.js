@@ -1,7 +1,7 @@
 // Tables in a `sortable` container are sorted by a click on a column's name.
 
 // A page opened from a folder may not read its neighbours, which the excerpts beside search results need.
-if (window.DOCUMENTATION_OPTIONS && location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+if (typeof DOCUMENTATION_OPTIONS !== "undefined" && location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
 // Paper is white, whatever the screen is.
 const theme = document.documentElement.dataset;
