@@ -45,7 +45,7 @@ address: .venv/installed  # write REPOSITORY=OWNER/NAME, on GitHub, and links to
 lint: .venv/installed  # check style, and who imports whom
 	@.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/lint-imports
 
-site: .venv/site  # build the site, readable without internet, into build/site/; with RUN=runs/... of that run, into its folder
+site: .venv/installed  # build the site, readable without internet, into build/site/; with RUN=runs/... of that run, into its folder
 	@.venv/bin/python docs/site/make.py $(RUN)
 
 browser: site .venv/browser  # open every page of the site in Chromium, and try what it promises
@@ -65,6 +65,6 @@ too_old = Python {}.{} was found; the workbook needs 3.11 or newer: run `make ru
 	@.venv/bin/python -m uv pip install --compile-bytecode --python .venv/bin/python --constraint constraints.txt --editable ".[test]"
 	@touch $@
 
-.venv/site .venv/browser: .venv/installed  # the extra of that name
+.venv/browser: .venv/installed  # the extra of that name
 	@.venv/bin/python -m uv pip install --compile-bytecode --python .venv/bin/python --constraint constraints.txt --editable ".[$(@F)]"
 	@touch $@

@@ -45,6 +45,7 @@ def make_workbook(root, monkeypatch):
         (root / page).write_text("# Toy\n\n" + "".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in names))
     monkeypatch.setattr(notebook_parameters, "NOTEBOOKS", root / "notebooks")
     monkeypatch.setattr(running, "RUNS", root / "runs")
+    monkeypatch.setattr(running, "write_pages", lambda folder: "No pages.")  # they take half a minute
     monkeypatch.setattr(publish, "ROOT", root)
     monkeypatch.chdir(root)
     return root

@@ -1,4 +1,4 @@
-"""How Sphinx builds the site from build/site-src; `make site` calls it."""
+"""How Sphinx builds the site; `make site` calls it."""
 
 import re
 import sys

@@ -1,8 +1,9 @@
-"""Write the site's source into build/site-src, and the site into build/site: `make site`.
+"""Build the site into build/site: `make site`.
 
 The source has the repository's folders, so links between pages and notebooks hold as they are. Notebooks keep the
 outputs that are committed; nothing is run. A solution stands below its exercise, closed until it is clicked.
-With `make site RUN=runs/…` notebooks and home page are those of that run, and the site lies in its folder.
+With `make site RUN=runs/…` notebooks and home page are those of that run, and the site lies in its folder, where
+`workbook run` writes it by itself.
 """
 
 import ast
@@ -19,7 +20,6 @@ import nbformat
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-SOURCE, SITE = ROOT / "build/site-src", ROOT / "build/site"
 Paths = dict[str, Path]  # where the notebook lies that the site has under this name
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 ADDRESS = PROJECT.get("urls", {}).get("Repository", "")
@@ -42,12 +42,15 @@ def main(run: Path | None = None) -> None:
     except ImportError as error:
         sys.exit(f"The site needs {error.name}, of the extra `site`: run `make site`, or pip install -e '.[site]'.")
     started = time.perf_counter()
-    paths, target = notebooks(run), run.resolve() / "site" if run else SITE
-    write_source(pages(run), paths)
+    paths, texts, place = notebooks(run), pages(run), run.resolve() if run else ROOT / "build"
+    source, doctrees, target = place / "site-src", place / "site-doctrees", place / "site"
+    write_source(texts, paths, source)
     shutil.rmtree(target, ignore_errors=True)
-    arguments = ["-W", "--keep-going", "-q", "-c", HERE, "-d", SITE.with_name("site-doctrees"), SOURCE, target]
+    arguments = ["-W", "--keep-going", "-q", "-c", HERE, "-d", doctrees, source, target]
     if sphinx([str(argument) for argument in arguments]):
         sys.exit("The site has warnings, which stand above: mend the pages that they name.")
+    for folder in (source, doctrees):
+        shutil.rmtree(folder)
     for path in target.rglob("*.map"):  # for who debugs the theme
         path.unlink()
     for name, path in paths.items():  # what the download button gives is the notebook as it is
@@ -70,17 +73,17 @@ def pages(run: Path | None = None) -> dict[str, str]:
     return own | {f"docs/{path.name}": path.read_text("utf-8") for path in ROOT.glob("docs/*.md")} | dict(reference())
 
 
-def write_source(texts: dict[str, str], paths: Paths) -> None:
-    """Write pages, notebooks and pictures into build/site-src."""
+def write_source(texts: dict[str, str], paths: Paths, source: Path) -> None:
+    """Write pages, notebooks and pictures into this folder."""
     known = {*texts, *paths}
-    shutil.rmtree(SOURCE, ignore_errors=True)
-    shutil.copytree(ROOT / "images", SOURCE / "images")
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(ROOT / "images", source / "images")
     for name in known:
-        (SOURCE / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        (SOURCE / name).write_text(linked(text, name, known), "utf-8")
+        (source / name).write_text(linked(text, name, known), "utf-8")
     for name, path in paths.items():
-        nbformat.write(page_of(nbformat.read(path, 4), name, known), SOURCE / name)
+        nbformat.write(page_of(nbformat.read(path, 4), name, known), source / name)
 
 
 def linked(text: str, page: str, known: set[str]) -> str:
@@ -144,8 +147,8 @@ def with_run(text: str, run: Path) -> str:
     """Return the home page with what a run says of itself in place of all that stands above its lists of pages."""
     try:
         told = json.loads((run / "summary.json").read_text("utf-8"))
-    except OSError:
-        sys.exit(f"{run} has no summary.json: give with RUN the folder of a run that went through.")
+    except (OSError, ValueError):
+        sys.exit(f"{run} has no summary.json that can be read: give with RUN the folder of a run that went through.")
     facts = [told["machine"], *(f"{package} {number}" for package, number in told["versions"].items())]
     rows = [
         f"| [{stem}](notebooks/{stem}.ipynb) | {one['seconds']} | {one['headline'].replace('|', '/')} |"
@@ -186,4 +189,4 @@ def reference() -> Iterator[tuple[str, str]]:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main(*map(Path, sys.argv[1:2]))

@@ -1,6 +1,6 @@
 """Run the notebooks into a folder of their own, and check that a second run gives the same."""
 
-import html
+import ast
 import logging
 import os
 import re
@@ -11,13 +11,15 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterable
+from contextlib import chdir
+from itertools import takewhile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 import papermill
 from jupyter_client.kernelspec import NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
-from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError, strip_color
 from tqdm.auto import tqdm
@@ -33,15 +35,8 @@ RUNS = ROOT / "runs"
 SUMMARY = "summary.json"  # written last: a folder without it is no whole run
 KERNEL_LOG = "kernels.log"  # what kernels write to their terminal, such as why one crashed
 VERIFY_TIMEOUT = 1200  # seconds after which nbval gives a cell up; a run waits for as long as it takes
+CHECKS = "# A wrong parameter is told here"  # how a notebook's cell begins that checks its parameters
 ROW = "{:<32} {:>8}  {}".format  # of the table that a run prints
-
-# nbconvert's own page without the scripts that it fetches from the internet; the notebooks need none of them.
-PAGE = """{% extends 'lab/index.html.j2' %}
-{% block html_head_js %}{% endblock %}
-{% block html_head_js_mathjax %}{% endblock %}
-{% block html_head_js_mermaidjs %}{% endblock %}
-{% block jupyter_widgets %}{% endblock %}
-"""
 
 
 def kernel_environment() -> dict[str, str]:
@@ -68,16 +63,20 @@ def run(
     changes: Iterable[str] = (),
     data: str | None = None,
     out: str | Path | None = None,
+    pages: bool = True,
 ) -> Path:
     """Execute the notebooks with a profile's parameters in a new folder, and return the folder.
 
-    `out` may also be the folder of an earlier run, whose checkpoints the trainings then go on from.
+    `out` may also be the folder of an earlier run, whose checkpoints the trainings go on from; `pages` builds the site.
     Raises BadInput before anything runs for a wrong name or value, damaged data, or an unusable folder;
     SystemExit with the cell and its error when a notebook fails.
     """
     chosen = settings(profile, only, changes, data)
-    source = load_data(chosen)
-    folder = _run_folder(profile, None if out is None else place(out))
+    source, out = load_data(chosen), None if out is None else place(out)
+    with TemporaryDirectory() as empty, chdir(out if out and (out / "checkpoints").is_dir() else empty):
+        for stem, values in chosen.items():
+            try_checks(stem, values)
+    folder = _run_folder(profile, out)
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # which would leave the kernel alone
         signal.signal(signal.SIGTERM, _end)
     for name in ("papermill", "asyncio"):  # each would add a traceback to the sentence on a kernel's failure
@@ -89,10 +88,21 @@ def run(
         tqdm.write(ROW(stem, done[stem]["seconds"], done[stem]["headline"]))
     summary = {"profile": profile, "data_source": source, "commit": commit(), "machine": machine()}
     summary |= {"versions": versions(), "notebooks": done}
-    (folder / "index.html").write_text(_index(folder.name, summary), "utf-8")
     write_result(folder / SUMMARY, summary)
-    print(f"\nData: {source}. Open {os.path.relpath(folder / 'index.html')}")
+    print(f"\nData: {source}. {write_pages(folder) if pages else ''}")
     return folder
+
+
+def try_checks(stem: str, values: dict[str, Value]) -> None:
+    """Run what a notebook asks of its parameters before it loads or computes anything; raises BadInput as it does."""
+    cells = [cell.source for cell in nbformat.read(notebooks()[stem], 4).cells if cell.cell_type == "code"]
+    end = next((i + 1 for i, source in enumerate(cells) if source.startswith(CHECKS)), 0)
+    lines, variables = ast.parse("\n".join(cells[2:end])).body, dict(values)  # from the imports on
+    for line in takewhile(lambda line: isinstance(line, ast.ImportFrom) or "load_" not in ast.unparse(line), lines):
+        try:
+            exec(compile(ast.Module([line], []), stem, "exec"), variables)
+        except BadInput as error:
+            raise BadInput(f"{stem}: {error}") from None
 
 
 def load_data(chosen: dict[str, dict[str, Value]]) -> str:
@@ -137,7 +147,7 @@ def _run_folder(profile: str, out: Path | None) -> Path:
 
 
 def _run_notebook(stem: str, values: dict[str, Value], folder: Path, waiting: list[str]) -> dict:
-    """Execute one notebook in the folder, write its HTML copy, and return its part of the summary."""
+    """Execute one notebook in the folder, and return its part of the summary."""
     not_run = f" Not run: {', '.join(waiting)}." if waiting else ""
     start = time.monotonic()
     try:
@@ -149,7 +159,6 @@ def _run_notebook(stem: str, values: dict[str, Value], folder: Path, waiting: li
         log = os.path.relpath(folder / KERNEL_LOG)
         sys.exit(f"The kernel of {stem} failed ({error}): see {log}, free memory or disk space and run again.{not_run}")
     seconds = round(time.monotonic() - start, 1)
-    (folder / f"{stem}.html").write_text(html_page(stem, executed), "utf-8")
     return {"seconds": seconds, "headline": headline(executed), "parameters": values}
 
 
@@ -188,24 +197,12 @@ def output_text(output: NotebookNode) -> str:
     return output.get("text") or output.get("data", {}).get("text/plain", "")
 
 
-def html_page(stem: str, notebook: NotebookNode) -> str:
-    """Return the notebook as HTML that needs no internet, its neighbours' links pointing at their HTML copies."""
-    page, _ = HTMLExporter(raw_template=PAGE).from_notebook_node(notebook, {"metadata": {"name": stem}})
-    page = re.sub(r'<img alt="([^"]*)" src="https?:[^>]*>', r"\1", page)  # Colab's badge becomes its text
-    return re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="\1.html"', page)
-
-
-def _index(name: str, summary: dict) -> str:
-    """Return the page that leads to all others, with the table that was printed."""
-    rows = "".join(
-        f'<tr><td><a href="{stem}.html">{stem}</a><td>{done["seconds"]}<td>{html.escape(done["headline"])}'
-        for stem, done in summary["notebooks"].items()
-    )
-    facts = [summary["machine"], *(f"{package} {number}" for package, number in summary["versions"].items())]
-    style = "body{font:16px sans-serif;margin:2em}td,th{padding:.3em 1em;text-align:left}"
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title><style>{style}</style>'
-    body = f"<h1>{name}</h1><p>Data: {summary['data_source']}. {html.escape(', '.join(facts))}.</p>"
-    return f"{head}{body}<table><tr><th>notebook<th>seconds<th>result{rows}</table></html>\n"
+def write_pages(folder: Path) -> str:
+    """Build the site of a run into its folder; return what to open, or why there is nothing."""
+    done = subprocess.run([sys.executable, ROOT / "docs/site/make.py", folder], capture_output=True, text=True)
+    if done.returncode:
+        return f"There are no pages: {done.stderr.strip().splitlines()[-1]}"
+    return f"Open {os.path.relpath(folder / 'site' / 'index.html')}"
 
 
 def verify() -> int:
@@ -214,7 +211,7 @@ def verify() -> int:
     The second run happens in a folder that holds the notebooks alone, so that it reads nothing of the first.
     Raises BadInput when a notebook has no output that would be compared.
     """
-    first = run("quick")
+    first = run("quick", pages=False)
     second = first.with_name(f"{first.name}-again")
     second.mkdir()
     for stem in notebooks():

@@ -16,7 +16,8 @@ from helpers.engines.run_directory import RunDirectory
 from helpers.errors import BadInput
 from helpers.models import MODELS
 from helpers.summary import fingerprint
-from helpers.workbook.parameters import NOTEBOOKS
+from helpers.workbook import running
+from helpers.workbook.parameters import NOTEBOOKS, parameters, settings
 from toy import run_cells
 
 LARGEST = 10**9
@@ -126,6 +127,24 @@ def test_another_value_is_one_sentence_before_anything_is_computed(notebook, nam
         run(notebook, {name: value})
     told = [repr(entry) for entry in value] if isinstance(value, list) else [repr(value), str(value)]
     assert any(one in str(error.value) for one in told)
+
+
+LATER = {("06", "RUN_DIR"), ("06", "PICTURE")}  # what they name may be made by the run
+
+
+@pytest.mark.parametrize(("notebook", "name", "value"), [one for one in REFUSED if one[:2] not in LATER])
+def test_a_run_tells_it_before_any_notebook_is_executed(notebook, name, value, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (path,) = NOTEBOOKS.glob(f"{notebook}_*.ipynb")
+    with pytest.raises(BadInput, match=rf"^{path.stem}: [^\n]+[.?]$"):
+        running.try_checks(path.stem, parameters(path) | {name: value})
+
+
+@pytest.mark.parametrize("profile", ["quick", "class", "full"])
+def test_the_profiles_values_are_none_of_these(profile, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for stem, values in settings(profile).items():
+        running.try_checks(stem, values)
 
 
 def test_a_folder_of_another_run_is_told_before_anything_is_computed(monkeypatch, tmp_path):

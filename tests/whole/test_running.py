@@ -15,11 +15,13 @@ import pytest
 from jupyter_client.kernelspec import NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import ensure_event_loop
-from nbformat.v4 import new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import new_markdown_cell, new_output
 
 from helpers.errors import BadInput
 from helpers.workbook import parameters, running
 from toy import code, make_workbook, run_command, write_notebook
+
+WRITE_PAGES = running.write_pages  # which toy workbooks do without
 
 
 @pytest.fixture
@@ -130,20 +132,44 @@ def test_a_run_leaves_notebooks_pages_and_a_summary_in_one_folder(toy, capfd):
     printed = out.splitlines()
     assert [line.split()[0] for line in printed[:3]] == ["notebook", "01_first", "02_second"]
     assert printed[1].endswith("  made 5 0.2") and printed[2].endswith("  read 4")
-    assert printed[-1] == f"Data: none. Open runs/{run.name}/index.html"
+    assert printed[-1] == "Data: none. No pages."
 
     summary = json.loads((run / "summary.json").read_text())
     assert summary["notebooks"].keys() == {"01_first", "02_second"}
     assert summary["notebooks"]["01_first"]["parameters"] == {"STEPS": 5, "RATE": 0.2}
     assert summary["notebooks"]["01_first"]["headline"] == "made 5 0.2"
-    assert 'href="02_second.html"' in (run / "01_first.html").read_text()
-    index = (run / "index.html").read_text()
-    assert 'href="02_second.html"' in index and requested(index) == []
 
     first, second = (nbformat.read(run / name, 4).cells for name in ("01_first.ipynb", "02_second.ipynb"))
     assert [output.name for cell in first for output in cell.get("outputs", [])] == ["stdout"]  # no bar's stderr
     assert ["injected-parameters"] in [cell.metadata.get("tags") for cell in first]
     assert ["injected-parameters"] not in [cell.metadata.get("tags") for cell in second]  # its own values hold
+
+
+def test_the_pages_of_a_run_are_the_sites_and_open_without_the_internet(toy, capfd, monkeypatch):
+    monkeypatch.setattr(running, "write_pages", WRITE_PAGES)
+    link = new_markdown_cell("[next](02_second.ipynb) and [another](05_training.ipynb)")
+    for number, name in (("1", "first"), ("2", "second")):
+        write_notebook(toy / f"notebooks/0{number}_{name}.ipynb", link, code(f"print('made {number}')", "headline"))
+    run = running.run()
+    pages = run / "site"
+    assert capfd.readouterr().out.endswith(f"Open runs/{run.name}/site/index.html\n")
+    index, first = ((pages / name).read_text() for name in ("index.html", "notebooks/01_first.html"))
+    assert 'href="notebooks/02_second.html"' in index and "made 2" in index
+    assert 'href="02_second.html"' in first and "made 1" in first and "05_training.html" not in first
+    assert requested(index) == requested(first) == [] and sorted(path.name for path in run.glob("site*")) == ["site"]
+
+
+def test_why_there_are_no_pages_is_told(tmp_path):
+    assert running.write_pages(tmp_path).startswith(f"There are no pages: {tmp_path} has no summary.json")
+
+
+def test_a_value_out_of_range_is_told_before_the_first_notebook_runs(toy, capfd):
+    asked = f"{running.CHECKS}.\nif STEPS > 9:\n    raise BadInput('STEPS is large.')\nimages = load_images()"
+    imports = "from pathlib import Path\nfrom helpers.errors import BadInput"
+    write_notebook(toy / "notebooks/01_first.ipynb", code("print('ran')"))
+    write_notebook(toy / "notebooks/02_second.ipynb", code(imports), code(asked))
+    assert run_command("run", "--set", "02.STEPS=10") == 2
+    assert capfd.readouterr() == ("", "workbook: 02_second: STEPS is large.\n") and not list((toy / "runs").iterdir())
 
 
 @pytest.mark.parametrize(("callers", "kernels"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])
@@ -184,19 +210,6 @@ def requested(page):
     parser = Requests()
     parser.feed(page)
     return parser.found
-
-
-def test_a_page_opens_without_the_internet(toy):
-    badge = "[![Open in Colab](https://a.org/badge.svg)](https://colab.research.google.com/x)"
-    texts = [badge, "A formula $x^2$ and [a link](https://b.org).", "```mermaid\nflowchart LR\n```"]
-    cells = [new_markdown_cell(text) for text in texts] + [code("plot()")]
-    cells[-1].outputs = [new_output("display_data", {"image/png": "aGk="})]
-    widgets = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
-    notebook = new_notebook(cells=cells, metadata={"widgets": widgets})
-    page = running.html_page("01_first", notebook)
-    assert requested(page) == []
-    assert '<a href="https://colab.research.google.com/x">Open in Colab</a>' in page
-    assert '<a href="https://b.org">a link</a>' in page and "data:image/png;base64,aGk=" in page
 
 
 def failing_run(toy, source, *arguments):

@@ -266,8 +266,8 @@ def test_the_readme_has_a_row_for_each_network_from_its_runs_at_full_length(toy)
     lines = publish.insert_results(text).partition("<!-- /headline -->\n")[2].splitlines()
     assert lines[:2] == ["before", "<!-- results -->"] and lines[-2:] == ["<!-- /results -->", "after"]
     assert lines[4:6] == [
-        "| a_small | 193,535 | 47 | – | – | – | 0 | – | – | – |",
-        "| dilated_193k | 193,535 | 47 | 86.15 % (100 epochs) | 80.60 ± 0.71 % | 79.3 to 80.9 | 2 | 2 | 45,000 | 62 |",
+        "| a_small | – | – | 0 | – | 193,535 | 47 | – | – | – |",
+        "| dilated_193k | 80.60 ± 0.71 % | 79.3 to 80.9 | 2 | 86.15 % (100 epochs) | 193,535 | 47 | 2 | 45,000 | 62 |",
     ]
     assert lines[2].count("|") == lines[3].count("|") == lines[4].count("|") == 11
     assert lines[7].endswith("Machine: 2-core Toy, torch 2.15.0; H200, torch 2.15.0.")
