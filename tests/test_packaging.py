@@ -151,6 +151,6 @@ def test_a_release_holds_what_it_should(checkout):
     share = "share/cifar10-workbook/"
     shared = {name.removeprefix(share) for name in names if name.startswith(share)}
     results = {name.removeprefix("notebooks/results/") for name in tracked if name.startswith("notebooks/results/")}
-    assert shared == results - {"README.md"} and "best_200k.safetensors" in shared
+    assert shared == results and "best_200k.safetensors" in shared
     others = {name for name in names if not name.startswith((share, "cifar10_workbook-"))}
     assert others == {name for name in tracked if name.startswith("helpers/")}

@@ -70,7 +70,9 @@ def pages(run: Path | None = None) -> dict[str, str]:
     """Return the text of each Markdown page by its path in the site."""
     own = {path.name: path.read_text("utf-8") for path in HERE.glob("*.md")}
     own["index.md"] = with_run(own["index.md"], run) if run else with_results(own["index.md"])
-    return own | {f"docs/{path.name}": path.read_text("utf-8") for path in ROOT.glob("docs/*.md")} | dict(reference())
+    shown = [*ROOT.glob("docs/*.md"), ROOT / "notebooks/results/README.md"]
+    texts = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in shown}
+    return own | texts | dict(reference())
 
 
 def write_source(texts: dict[str, str], paths: Paths, source: Path) -> None:
