@@ -90,7 +90,7 @@ def test_the_site_of_a_run_has_its_notebooks_and_says_whose_they_are(make, tmp_p
     run = tmp_path / "20261128-quick"
     run.mkdir()
     (run / "03_receptive_field.ipynb").touch()
-    with pytest.raises(SystemExit, match=r"quick has no summary\.json that can be read: give with RUN the folder of a run that went"):
+    with pytest.raises(SystemExit, match=r"quick has no summary\.json that can be read: give with RUN the folder"):
         make.pages(run)
     done = {"03_receptive_field": {"seconds": 9.5, "headline": "45 | 73"}}
     summary = {"data_source": "synthetic", "machine": "a machine", "versions": {"torch": "2.15"}, "notebooks": done}
