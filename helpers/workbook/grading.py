@@ -37,7 +37,8 @@ def grade(folder: str, jobs: int | None, images: int, data: str, seconds: float,
 
     Raises BadInput for no folder, none in it, and what cannot be written.
     """
-    begun, found, out = time.monotonic(), _students(place(folder)), place(out)
+    begun, out = time.monotonic(), place(out)
+    found = _students(place(folder), out.resolve())
     jobs = min(len(found), jobs or workers_for(torch.device("cpu")))
     with TemporaryDirectory() as scratch, ThreadPoolExecutor(jobs) as pool:
         one = partial(_graded, test=_test_set(data, images, scratch), seconds=seconds, hidden=_data_sets(data))
@@ -59,12 +60,11 @@ def grade(folder: str, jobs: int | None, images: int, data: str, seconds: float,
     print(f"All rows are in {out / 'grades.csv'} and {out / 'grades.json'}.")
 
 
-def _students(folder: Path) -> list[Path]:
+def _students(folder: Path, out: Path) -> list[Path]:
     if not folder.is_dir():
-        raise BadInput(
-            f"There is no folder {printable(folder)}: give one with a .py file or a folder for each student."
-        )
+        raise BadInput(f"There is no folder {printable(folder)}: give one with a .py file or a folder for each.")
     paths = [path for path in sorted(folder.iterdir()) if path.name[0] not in "._"]
+    paths = [path for path in paths if not out.is_relative_to(path.resolve())]  # where the grades go is no student
     found = [path for path in paths if path.is_dir() or path.suffix == ".py"]
     if len(found) < len(paths):
         print("Not graded, since neither .py nor folder:", *(printable(p.name) for p in paths if p not in found))

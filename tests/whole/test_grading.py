@@ -21,6 +21,7 @@ from helpers import assignment
 from helpers.data import load_cifar10, take
 from helpers.evaluation import accuracy, predict
 from helpers.models import RELEASED
+from helpers.workbook import grading
 from helpers.workbook.__main__ import main
 from helpers.workbook.parameters import NOTEBOOKS
 
@@ -280,6 +281,13 @@ def test_no_folder_and_no_students_are_a_sentence(made, tmp_path):
     done = invoke("grade", str(folder), "--images", "0")
     assert done.exit_code == 2 and done.stdout == "" and done.stderr.count("\n") == 1
     assert ("holds no student" if made else "There is no folder") in done.stderr
+
+
+def test_where_the_grades_go_is_no_student(tmp_path):
+    (tmp_path / "ada.py").touch()
+    (tmp_path / "runs/grades").mkdir(parents=True)
+    assert grading._students(tmp_path, tmp_path / "runs/grades") == [tmp_path / "ada.py"]
+    assert grading._students(tmp_path, tmp_path / "elsewhere") == [tmp_path / "ada.py", tmp_path / "runs"]
 
 
 def test_the_board_ranks_students_among_the_workbooks_own(place, checked, monkeypatch):
