@@ -34,7 +34,7 @@ from helpers.results import result, write_result
 from test_attacks import IDLE, MAX_POOLING, Base, C, Narrow
 from test_weights import flipped
 
-FILES = [Path(__file__).with_name("test_attacks.py"), Path(__file__).with_name("workbook") / "test_grading.py"]
+FILES = [Path(__file__).with_name("test_attacks.py"), Path(__file__).with_name("whole") / "test_grading.py"]
 
 
 class Written:
