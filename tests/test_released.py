@@ -2,6 +2,7 @@
 
 import json
 
+import nbformat
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -12,6 +13,7 @@ from helpers.errors import BadInput
 from helpers.evaluation import predict
 from helpers.models import MODELS, load_released, load_trained, weights
 from helpers.recipes import RECIPES
+from helpers.workbook.parameters import NOTEBOOKS
 
 FILES = sorted(weights.RELEASED.glob("*.safetensors"))
 SOME = 300  # of the 10,000 test images; `workbook evaluate <name>` takes them all
@@ -66,3 +68,13 @@ def test_absent_damaged_and_foreign_weights_are_told(tmp_path, monkeypatch):
         weights.save_weights(path, tensors, {"config": config, "classes": list("abcdefghij")})
         with pytest.raises(BadInput, match=words):
             load_released("mini_resnet")
+
+
+def test_the_card_tells_the_robustness_that_notebook_06_has_measured():
+    notebook = nbformat.read(NOTEBOOKS / "06_misclassification_analysis.ipynb", 4)
+    (cell,) = [cell for cell in notebook.cells if "damaged.assign(undamaged" in cell.source]
+    heads, *rows = [line.split() for line in cell.outputs[-1].data["text/plain"].splitlines()]
+    card = (NOTEBOOKS / "results/README.md").read_text("utf-8")
+    assert {row[0] for row in rows} == {path.stem for path in FILES}
+    for row in [["network", *heads], *rows]:
+        assert f"| {' | '.join(row)} |\n" in card
