@@ -6,14 +6,17 @@ import nbformat
 import numpy as np
 import pytest
 from safetensors import safe_open
+from scipy.stats import binomtest
 
 from helpers.assignment import check
 from helpers.data import load_cifar10
 from helpers.errors import BadInput
 from helpers.evaluation import predict
 from helpers.models import MODELS, load_released, load_trained, weights
-from helpers.recipes import RECIPES
-from helpers.workbook.parameters import NOTEBOOKS
+from helpers.models.weights import RESULTS
+from helpers.recipes import PUBLISHED, RECIPES
+from helpers.results import read_result
+from helpers.workbook.parameters import NOTEBOOKS, ROOT
 
 FILES = sorted(weights.RELEASED.glob("*.safetensors"))
 SOME = 300  # of the 10,000 test images; `workbook evaluate <name>` takes them all
@@ -78,3 +81,15 @@ def test_the_card_tells_the_robustness_that_notebook_06_has_measured():
     assert {row[0] for row in rows} == {path.stem for path in FILES}
     for row in [["network", *heads], *rows]:
         assert f"| {' | '.join(row)} |\n" in card
+
+
+def test_the_readme_compares_the_best_network_with_the_best_earlier_answer():
+    records = [read_result(path) for path in RESULTS.glob("*.json")]
+    scores = {r["network"]: r["final"]["test_accuracy"] for r in records if not r["changes"] and r["seed"] == 0}
+    earlier = max(PUBLISHED, key=scores.get)
+    first, second = (set(load_trained(name)[1]["wrong"]) for name in ("best_200k", earlier))
+    alone = len(second - first), len(first - second)
+    chance = binomtest(alone[0], sum(alone)).pvalue
+    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    assert f"`best_200k` and `{earlier}`, the best of the earlier answers: {alone[0]} test images" in readme
+    assert f"{alone[1]} that only the second has (McNemar's test: a chance of {chance:.0e} between equals" in readme
