@@ -116,7 +116,7 @@ def _hole(problems: list[str], p: float, later: list) -> tuple:
 
 
 def _probability(transform: str, found: list[float], share: float = 1, least: float = 0) -> tuple:
-    seen = share >= (least or max(found, default=0) / 3)  # chance goes so far once in 10,000 times, where p is 0.1
+    seen = share >= (least or max(found, default=0) / 3)  # chance goes so far once in 7,000 times, where p is 0.1
     actual = f"p = {max(found):g}" if found else "absent"
     actual += "" if seen or not found else f", seen in {share:.1%} of {drawn.IMAGES} images"
     return _rule(transform, f"p >= {LEAST_PROBABILITY}", actual, max(found, default=0) >= LEAST_PROBABILITY and seen)

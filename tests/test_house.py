@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 HELPERS = ROOT / "helpers"
-MOST_LINES = {"*.py": 2064, "engines/*.py": 3149, "workbook/*.py": 2110}
+MOST_LINES = {"*.py": 2064, "engines/*.py": 3137, "workbook/*.py": 2110}
 LONGEST_FUNCTION = 25  # lines beside signature and docstring
 ONE_SCREEN = 60  # lines of a network's file
 MOST_OF_EXERCISES = 110  # lines of a notebook's

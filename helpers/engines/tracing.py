@@ -442,20 +442,8 @@ CONNECTED = {"addmm", "mm", "bmm", "baddbmm", "convolution"}  # fully connected 
 LINEAR = {"add", "sub", "rsub", "neg", "mul", "div", "mean", "sum", "cat", "stack", "split", "split_with_sizes"}
 LINEAR |= {"slice"} | CONNECTED | (PASSING - {"hardswish", "_prelu_kernel", "log_sigmoid_forward", "rrelu_with_noise"})
 ACTIVATIONS = {"relu", "clamp", "clamp_min", "clamp_max", "hardtanh", "threshold", "leaky_relu", "elu", "celu", "selu"}
-ACTIVATIONS |= {
-    "gelu",
-    "silu",
-    "mish",
-    "softplus",
-    "sigmoid",
-    "tanh",
-    "hardsigmoid",
-    "hardswish",
-    "gt",
-    "ge",
-    "lt",
-    "le",
-}
+ACTIVATIONS |= {"gelu", "silu", "mish", "softplus", "sigmoid", "tanh", "hardsigmoid", "hardswish"}
+ACTIVATIONS |= {"gt", "ge", "lt", "le"}  # gates that are open or shut
 ALONG_ONE_DIMENSION = {"cat", "stack", "split", "split_with_sizes", "glu", "_softmax", "_log_softmax"}
 
 
