@@ -19,7 +19,7 @@ from helpers.results import read_result
 from helpers.workbook.parameters import NOTEBOOKS, ROOT
 
 FILES = sorted(weights.RELEASED.glob("*.safetensors"))
-SOME = 300  # of the 10,000 test images; `workbook evaluate <name>` takes them all
+SOME = 300  # of the 10,000 test images; tests/whole takes them all
 MEETS_ALL = {"mobilenet_c40", "dilated_193k", "fast_200k", "best_200k"}
 
 

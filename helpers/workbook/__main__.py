@@ -246,9 +246,9 @@ def predict(run_dir: str, paths: tuple[str, ...]) -> int:
     """Say what a finished run, or NETWORK as released, sees in pictures.
 
     Each IMAGE is a PNG, JPEG, WebP, GIF, BMP or TIFF file; its middle square is fit to 32x32 pixels. Its row has the
-    three likeliest classes with the network's own probabilities, or says why there are none; then the status is 1 at
-    the end. Where no class reaches 60 %, the row says so: of CIFAR-10's test images below that, the released networks
-    get about half wrong. A network knows its ten classes only, and may be sure of one where a picture shows none.
+    three likeliest classes with their probabilities (calibrated where NETWORK is released), or says why there are none;
+    then the status is 1 at the end. Where no class reaches 60 %, the row says so: of CIFAR-10's test images below that
+    the released networks get about half wrong. A network knows ten classes only, and may be sure of one for anything.
     """
     from helpers.workbook import predicting
 

@@ -16,12 +16,13 @@ def predict_files(run_dir: str, paths: list[str]) -> int:
     from helpers.models import load_trained
 
     model, trained = load_trained(run_dir)
+    scale, heat = {name: trained["config"][name] for name in ("mean", "std")}, trained.get("temperature", 1.0)
     for path, picture in zip(paths, pictures, strict=True):
         if isinstance(picture, BadInput):
             print(picture)
-            continue
-        logits = predict(model, picture[None], mean=trained["config"]["mean"], std=trained["config"]["std"])
-        print(f"{printable(path)}: {_told(dict(zip(trained['classes'], logits[0].softmax(0).tolist(), strict=True)))}")
+        else:
+            chances = (predict(model, picture[None], **scale)[0] / heat).softmax(0).tolist()
+            print(f"{printable(path)}: {_told(dict(zip(trained['classes'], chances, strict=True)))}")
     return int(any(isinstance(picture, BadInput) for picture in pictures))
 
 

@@ -14,6 +14,7 @@ from nbformat import NotebookNode
 from PIL import Image, ImageChops
 from scipy.stats import binomtest
 
+from helpers.analysis import temperature
 from helpers.data import load_cifar10
 from helpers.engines.run_directory import RESULT, place, read_json, write_atomically
 from helpers.errors import BadInput
@@ -136,23 +137,21 @@ def release(run_dir: str | Path) -> None:
     final, recipe = record["final"], record.get("recipe")
     whole = (record.get("data_source"), record["train_images"]) == ("cifar10", 50_000)
     if record["changes"] or not whole or "test_accuracy" not in final:
-        raise BadInput(
-            f"{run_dir} is no run of a recipe as it stands, on all of CIFAR-10 and measured on its test set."
-        )
+        raise BadInput(f"{run_dir} is no run of a recipe as it stands, on all of CIFAR-10, measured on its test set.")
     (model, metadata), test = load_trained(run_dir), load_cifar10("cifar10", train=False)
     values = metadata["config"]
     if (recipe, record["seed"]) != (values["network"], values.get("seed")):
         raise BadInput(f"{run_dir} has the result of another run than its weights are of: put its own back.")
-    answers = predict(model, test.images, mean=values["mean"], std=values["std"]).argmax(1).numpy()
-    wrong = np.flatnonzero(answers != test.labels).tolist()
+    logits = predict(model, test.images, mean=values["mean"], std=values["std"])
+    wrong = np.flatnonzero(logits.argmax(1).numpy() != test.labels).tolist()
     if len(test) - len(wrong) != final["correct"]:
         raise BadInput(f"{run_dir} recorded {final['correct']} right answers, and here gives {len(test) - len(wrong)}.")
     write_result(RELEASED / f"{recipe}-seed{record['seed']}.json", record)
     if record["seed"] == 0 and 4 * record["parameters"] < 1e6:  # the first seed, not the best; four bytes each
         header = {name: str(record.get(name)) for name in ("recipe", "seed", "data_source", "commit")}
-        header["accuracy"] = str(final["test_accuracy"])
-        header |= {name: json.dumps(values[name]) for name in ("mean", "std")}
+        header |= {"accuracy": str(final["test_accuracy"]), **{key: json.dumps(values[key]) for key in ("mean", "std")}}
         path, metadata["wrong"] = RELEASED / f"{recipe}.safetensors", wrong
+        metadata["temperature"] = temperature(logits[::2], test.labels[::2])  # it has seen all training images
         save_weights(path, model.state_dict(), metadata, header)
     readme()
 
@@ -184,8 +183,8 @@ def format_headline(records: list[dict]) -> str:
         if runs := _at_full_length([record for record in records if record["network"] == name]):
             accuracy, minutes = _mean_and_spread(runs), np.mean([run["final"]["train_minutes"] for run in runs])
             seeds = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}"
-            command = f"`.venv/bin/workbook train {name}`"
-            lines.append(f"| {command} | {accuracy} ({seeds}) | {len(runs[0]['epochs'])} | {minutes:.0f} |")
+            row = f"| `.venv/bin/workbook train {name}` | {accuracy} ({seeds}) | {len(runs[0]['epochs'])} "
+            lines.append(f"{row}| {minutes:.0f} |")
     return "\n".join(lines) + "\n"
 
 

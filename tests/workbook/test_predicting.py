@@ -15,13 +15,13 @@ from helpers.models.weights import save_weights
 from toy import run_command
 
 
-def write_run(folder, *logits):
-    """Make a run folder whose network has these logits whatever it sees."""
+def write_run(folder, *logits, **more):
+    """Make a run folder whose network has these logits whatever it sees; `more` is added to the metadata."""
     model = build("wide_2m")
     torch.nn.init.zeros_(model.head[-1].weight)
     model.head[-1].bias.data = torch.tensor(logits)
     config = {"network": "wide_2m", "mean": [0.5] * 3, "std": [0.25] * 3, "source": "synthetic", "seed": 0}
-    save_weights(Path(folder, WEIGHTS), model.state_dict(), {"config": config, "classes": tuple("abcdefghij")})
+    save_weights(Path(folder, WEIGHTS), model.state_dict(), {"config": config, "classes": tuple("abcdefghij"), **more})
 
 
 @pytest.fixture
@@ -44,6 +44,12 @@ def test_every_file_has_its_row_and_a_bad_one_hides_no_other(here, capsys):
 def test_where_the_network_is_sure_there_is_no_doubt(here, capsys):
     write_run("sure", *[0.0] * 8, 1.0, 5.0)
     assert run_command("predict", "sure", "red.png") == 0
+    assert capsys.readouterr().out == "red.png: j 93.3 %, i 1.7 %, a 0.6 %\n"
+
+
+def test_logits_are_divided_by_the_temperature_of_the_release(here, capsys):
+    write_run("released", *[0.0] * 8, 2.0, 10.0, temperature=2.0)
+    assert run_command("predict", "released", "red.png") == 0
     assert capsys.readouterr().out == "red.png: j 93.3 %, i 1.7 %, a 0.6 %\n"
 
 

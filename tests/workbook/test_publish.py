@@ -10,9 +10,11 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from nbformat.v4 import new_code_cell, new_output
 from PIL import Image
 from safetensors import safe_open
+from torch.nn.functional import cross_entropy
 
 from helpers.errors import BadInput
 from helpers.evaluation import predict
@@ -398,8 +400,15 @@ def test_released_weights_say_what_they_are_and_what_they_get_wrong(finished, fe
     assert float(header["accuracy"]) == record["final"]["test_accuracy"] and header["commit"] == record["commit"]
     monkeypatch.setattr("helpers.models.RELEASED", target)
     model, metadata = load_trained("mini_resnet")
-    answers = predict(model, few.images).argmax(1).numpy()
+    logits = predict(model, few.images)
+    answers = logits.argmax(1).numpy()
     assert metadata["wrong"] == [i for i in range(200) if answers[i] != few.labels[i]]
+    halves = [cross_entropy(logits[::2] / heat, torch.from_numpy(few.labels[::2])).item() for heat in around(metadata)]
+    assert min(halves) == halves[1], "no temperature near it has a smaller loss on every second image"
+
+
+def around(metadata):
+    return [metadata["temperature"] * change for change in (0.95, 1, 1.05)]
 
 
 FINAL = {"correct": 200, "seen": 200, "train_minutes": 1.0}
