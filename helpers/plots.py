@@ -232,7 +232,7 @@ def name_points(axis: Axes, across: pd.Series, up: pd.Series, bars: pd.Series) -
         text = axis.annotate(name, (x, y), (0, 0), textcoords="offset points", **style)
         tried = {place: _meets(text, taken, *place) for place in product((0, -13, 13, -26, 26, -39, 39), (9, -9))}
         _meets(text, taken, *min(tried, key=tried.get))
-        taken.append(Text.get_window_extent(text))
+        taken.append(text.get_window_extent())
 
 
 def _meets(text: Annotation, taken: list[Bbox], height: float, side: float) -> int:
@@ -240,8 +240,9 @@ def _meets(text: Annotation, taken: list[Bbox], height: float, side: float) -> i
     text.xyann = side, height
     text.set_horizontalalignment("left" if side > 0 else "right")
     text.update_positions(text.figure.canvas.get_renderer())
-    box = Text.get_window_extent(text)  # without the line
-    return box.count_overlaps(taken) + (not all(map(text.axes.bbox.containsx, box.intervalx)))
+    box, line_too = Text.get_window_extent(text), text.get_window_extent()  # a name on a line is better than on a name
+    outside = not all(map(text.axes.bbox.containsx, box.intervalx))
+    return 9 * (box.count_overlaps(taken) + outside) + line_too.count_overlaps(taken)
 
 
 @styled

@@ -135,3 +135,18 @@ def test_names_of_points_lie_on_no_other_name_point_or_bar():
     assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
     bars = [figure.axes[0].transData.transform([(x, y + side) for side in (-1, 0, 1)]) for x, y in BARS]
     assert not any(box.count_contains(bar) for box in boxes for bar in bars)
+
+
+def test_a_name_does_not_lie_on_the_line_of_another():
+    """The places of published networks in notebook 05, where one line went through another name."""
+    points = [(170, 93.55), (176.1, 93.57), (190, 93.39), (193.6, 92.37), (80, 92.07), (2033, 85.5)]
+    names = [f"a name of published length {i}" for i in range(len(points))]
+    table = pd.DataFrame(points, names, ["time", "accuracy"]).assign(std=0.0)
+    figure = plots.cost_and_accuracy(table, "t", scale="log")
+    figure.draw_without_rendering()
+    texts = figure.axes[0].texts
+    lines = [text.arrow_patch.get_path().vertices for text in texts]
+    for text in texts:
+        others = [line for other, line in zip(texts, lines, strict=True) if other is not text]
+        along = np.concatenate([np.linspace(line[0], line[-1], 50) for line in others])
+        assert not Text.get_window_extent(text).count_contains(along)

@@ -25,9 +25,12 @@ def write_notebook(path, *cells, parameters="STEPS = 2  # how many"):
 
 
 def run_cells(path, values):
-    """Run all code cells of a notebook but the first, which is Colab's, in one namespace, and return it."""
+    """Run all code cells of a notebook but the first, which is Colab's, in one namespace, and return it.
+
+    What cells display is printed.
+    """
     cells = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"][1:]
-    variables = {}
+    variables = {"display": print}
     for cell in cells:
         exec(compile(cell.source, f"{path.stem} {cell.id}", "exec"), variables)
         if "parameters" in cell.metadata.get("tags", []):

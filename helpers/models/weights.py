@@ -42,10 +42,10 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            texts = file.metadata()
+            texts = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        if texts.pop("digest") != _digest(tensors, texts):
-            raise ValueError("its digest is another one")
+        if texts.pop("digest", None) != _digest(tensors, texts):
+            raise ValueError("its digest is missing or another one")
         metadata = json.loads(texts["workbook"])
         _refuse_metadata(metadata)
         if not all(tensor.isfinite().all() for tensor in tensors.values()):

@@ -21,7 +21,7 @@ from helpers.errors import BadInput
 from helpers.evaluation import predict
 from helpers.models import load_trained
 from helpers.models.weights import RELEASED, save_weights
-from helpers.results import read_result, write_result
+from helpers.results import read_result, usual_minutes, write_result
 from helpers.workbook.parameters import ROOT, notebooks, read_notebook
 
 METADATA = {
@@ -181,7 +181,7 @@ def format_headline(records: list[dict]) -> str:
     lines = ["| command, after `make install` | test accuracy | epochs | minutes |", "|---|---:|---:|---:|"]
     for name in OWN:
         if runs := _at_full_length([record for record in records if record["network"] == name]):
-            accuracy, minutes = _mean_and_spread(runs), np.mean([run["final"]["train_minutes"] for run in runs])
+            accuracy, minutes = _mean_and_spread(runs), np.mean([usual_minutes(run["epochs"]) for run in runs])
             seeds = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}"
             row = f"| `.venv/bin/workbook train {name}` | {accuracy} ({seeds}) | {len(runs[0]['epochs'])} "
             lines.append(f"{row}| {minutes:.0f} |")
@@ -224,7 +224,7 @@ def _format_row(runs: list[dict]) -> str:
     if not whole:
         return f"| {about['network']} | – | – | 0 | {known} | – | – | – |"
     low, high = binomtest(whole[0]["final"]["correct"], whole[0]["final"]["seen"]).proportion_ci(method="wilson")
-    minutes = np.mean([run["final"]["train_minutes"] for run in whole])
+    minutes = np.mean([usual_minutes(run["epochs"]) for run in whole])
     row = f"| {about['network']} | {_mean_and_spread(whole)} | {100 * low:.1f} to {100 * high:.1f} | {len(whole)} "
     return row + f"| {known} | {len(whole[0]['epochs'])} | {whole[0]['train_images']:,} | {minutes:.0f} |"
 

@@ -1,6 +1,6 @@
-"""Notebooks 01 to 03 run with every value that their parameters advertise; all seven tell every other in a sentence.
+"""Notebooks run with every name that their parameters advertise; all seven tell every other value in a sentence.
 
-What 04 to 07 advertise takes trainings, too long for a test.
+Other values of 04 to 07 take trainings, too long for a test.
 """
 
 import functools
@@ -8,13 +8,13 @@ import functools
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from helpers import assignment, data, plots, receptive_field
 from helpers.augment import AUGMENTATIONS
 from helpers.engines.run_directory import RunDirectory
 from helpers.errors import BadInput
 from helpers.models import MODELS
+from helpers.recipes import RECIPES
 from helpers.summary import fingerprint
 from helpers.workbook import running
 from helpers.workbook.parameters import NOTEBOOKS, parameters, settings
@@ -109,7 +109,8 @@ def quickly(monkeypatch, tmp_path, measured, checked, stand_ins):
     monkeypatch.setattr(assignment, "check", checked)
     monkeypatch.setattr(receptive_field, "effective_receptive_field", measured)
     monkeypatch.setattr(FigureCanvasAgg, "draw", lambda canvas: None)
-    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
+    monkeypatch.setattr(plots, "save", lambda *_: None)
+    monkeypatch.setattr(plots, "name_points", lambda *_: None)  # it asks where the drawn names lie
     monkeypatch.chdir(tmp_path)
 
 
@@ -117,6 +118,25 @@ def quickly(monkeypatch, tmp_path, measured, checked, stand_ins):
 def test_an_advertised_value_runs_to_the_end(notebook, values, quickly, capsys):
     run(notebook, QUICK[notebook] | values)
     assert "yes" in capsys.readouterr().out  # the last cell's list of what the run shown is asked for
+
+
+TINY = {"HOLDOUT_IMAGES": 50, "TRAIN_IMAGES": 100, "SHORT_IMAGES": 50, "EPOCHS": 1, "BATCH_SIZE": 25}
+TINY_TOO = {"TEST_IMAGES": 500, "DAMAGED_IMAGES": 2, "SMALL_TRAIN_IMAGES": 50, "SMALL_EPOCHS": 1}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_trains_in_05(name, quickly, capsys, monkeypatch):
+    monkeypatch.setattr(plots, "image_grid", lambda *_, **__: None)
+    run("05", TINY | {"RECIPE": name, "TEST_IMAGES": 50})
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith(f"{name}: ") and "of 50 synthetic test images after 1 epochs" in line for line in lines)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_network_is_looked_into_in_06(name, quickly, capsys, monkeypatch):
+    monkeypatch.setattr(plots, "image_grid", lambda *_, **__: None)
+    run("06", TINY_TOO | {"NETWORK": name, "COMPARED": []})
+    assert f"{name}: {name}, 50 synthetic training images, 1 epochs" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("notebook", "name", "value"), REFUSED)
