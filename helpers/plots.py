@@ -217,7 +217,7 @@ def cost_and_accuracy(
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter("{x:,.0f}")
         axis.xaxis.set_minor_formatter("")
-    axis.margins(x=0.25, y=0.1)
+    axis.margins(x=0.25, y=0.15)
     name_points(axis, table[cost], table.accuracy, table["std"])
     return axis.figure
 
@@ -241,7 +241,7 @@ def _meets(text: Annotation, taken: list[Bbox], height: float, side: float) -> i
     text.set_horizontalalignment("left" if side > 0 else "right")
     text.update_positions(text.figure.canvas.get_renderer())
     box, line_too = Text.get_window_extent(text), text.get_window_extent()  # a name on a line is better than on a name
-    outside = not all(map(text.axes.bbox.containsx, box.intervalx))
+    outside = not (text.axes.bbox.contains(*box.min) and text.axes.bbox.contains(*box.max))
     return 9 * (box.count_overlaps(taken) + outside) + line_too.count_overlaps(taken)
 
 
