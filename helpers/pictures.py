@@ -14,7 +14,7 @@ SIDE = 32
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # Pillow opens more, some by starting other programs
 KNOWN = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
 MOST_BYTES, MOST_PIXELS = 200_000_000, 100_000_000
-DOUBTFUL = 0.6  # of the released networks' test answers with a lower calibrated probability half are wrong
+DOUBTFUL = 0.6  # of the released networks' test answers with a lower calibrated probability about half are wrong
 ADDRESS = re.compile(r"(https?|ftp|file|data):", re.IGNORECASE)
 
 

@@ -9,7 +9,7 @@ from helpers.data import take
 from helpers.engines.run_directory import read_json
 from helpers.models import build
 from helpers.recipes import RECIPES
-from helpers.results import result, write_result
+from helpers.results import result, usual_minutes, write_result
 from helpers.training import History
 
 RECIPE = replace(RECIPES["dilated_193k"], epochs=2, mean=(0.5, 0.5, 0.5))
@@ -60,3 +60,7 @@ def test_measured_takes_whole_recipes_and_of_each_network_the_most_images(tmp_pa
         ("mini_resnet", seed, 50_000) for seed in (0, 1)
     ]
     assert runs.accuracy[0] == record["final"]["test_accuracy"] and runs.rows[0] == record["epochs"]
+
+
+def test_an_epoch_in_which_the_machine_stood_still_counts_as_another():
+    assert usual_minutes([{"seconds": 60.0}, {"seconds": 6000.0}, {"seconds": 60.0}]) == 3.0
