@@ -90,7 +90,7 @@ def receptive_field_growth(tables: dict[str, pd.DataFrame], title: str, limit: i
         axis.axhline(limit, color="black", linestyle=":", linewidth=1.5, label=f"the challenge's {limit} px")
     axis.set_ylim(bottom=0)
     axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.legend()
+    axis.figure.legend(loc="outside lower center", ncols=3)
     return axis.figure
 
 
