@@ -42,7 +42,7 @@ EXERCISES: dict[str, list[Case]] = {
     "05.1": [
         (guess(lambda given, right: given < 1000, _steps, "It is far too few."), "An epoch is one pass over them.",
          "Multiply the steps of an epoch by the number of epochs."),
-        (guess(lambda given, right: given < right - 5, _steps, "It is too few."), "What becomes of those left over?",
+        (guess(lambda given, right: given < right - 3, _steps, "It is too few."), "What becomes of those left over?",
          "In every epoch the images left over make one batch more: round up."),
         (guess(operator.lt, _steps, "It is too few."), "Does a batch reach from one epoch into the next?",
          "Round up in each epoch, then multiply."),
@@ -63,13 +63,13 @@ EXERCISES: dict[str, list[Case]] = {
     "05.3": [
         (lambda answer: "" if isinstance(answer, Recipe) else "It is no Recipe.",
          "The notebook makes one near its top.", "replace(recipe_named(…), …) gives one."),
-        (lambda recipe: "" if recipe.epochs == 16 else "It has not 16 epochs.", "A pass over the images is an epoch.",
+        (lambda recipe: "" if recipe.epochs == 8 else "It has not 8 epochs.", "A pass over the images is an epoch.",
          "replace(recipe_named(…), epochs=…) changes the number."),
         (lambda recipe: "" if _steps(recipe) == _steps() else "The steps are not as many.", "How many images a step?",
          "Twice the passes in as many steps: twice the images a step."),
         (lambda recipe: "" if abs(_top(recipe) - 0.1) < 0.005 else "The rate is highest elsewhere.",
          "Which field is a share of the steps?", "The rate rises during the warmup."),
-        (lambda recipe: "" if replace(recipe, epochs=8, batch_size=128, warmup=0.15) == OURS else "More is changed.",
+        (lambda recipe: "" if replace(recipe, epochs=4, batch_size=128, warmup=0.15) == OURS else "More is changed.",
          "replace keeps what it does not name.", "Three fields are enough."),
     ],
     # the loss of ten classes at equal odds

@@ -8,7 +8,7 @@ import numpy as np
 from helpers.recipes import recipe_named
 
 # %% 05.1
-all_of_them = 8 * math.ceil(45_000 / 128)
+all_of_them = 4 * math.ceil(45_000 / 128)
 
 
 # %% 05.2
@@ -19,7 +19,7 @@ def cosine_rate(done, peak, warmup):
 
 
 # %% 05.3
-longer = replace(recipe_named("fast_200k"), epochs=16, batch_size=256, warmup=0.1)
+longer = replace(recipe_named("fast_200k"), epochs=8, batch_size=256, warmup=0.1)
 
 # %% 05.4
 loss_of_guessing = math.log(10)  # minus the logarithm of a tenth
