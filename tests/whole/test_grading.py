@@ -21,6 +21,7 @@ from helpers import assignment
 from helpers.data import load_cifar10, take
 from helpers.evaluation import accuracy, predict
 from helpers.models import RELEASED
+from helpers.results import read_result
 from helpers.workbook import grading
 from helpers.workbook.__main__ import main
 from helpers.workbook.parameters import NOTEBOOKS
@@ -132,7 +133,7 @@ def make_hard_ones(place, class_):
     labels.parent.mkdir(parents=True)
     labels.write_bytes(b"labels")
     save_file({"0.weight": torch.zeros(8, 3, 5, 5)}, place / "other.safetensors")
-    record = json.loads((ROOT / "notebooks/results/fast_200k-seed0.json").read_text())
+    record = read_result(RELEASED / "fast_200k-seed0.json")  # without its digest, so that it can be changed
     record["final"] |= {"seen": 100, "correct": 95, "test_accuracy": 95.0}
     hand_in(class_ / "weighted", model__safetensors=weights.read_bytes())
     false = json.dumps(record | {"data_source": "synthetic"})
@@ -314,13 +315,14 @@ def test_a_board_of_foreign_files_is_a_sentence(tmp_path):
 def test_the_board_ranks_only_what_was_measured_on_the_whole_test_set(tmp_path, checked, monkeypatch):
     """A training on the stand-in or on a hold-out has no place among the others, and is named."""
     monkeypatch.setattr(assignment, "check", checked)
-    record = json.loads((RELEASED / "fast_200k-seed0.json").read_text())
+    record = read_result(RELEASED / "fast_200k-seed0.json")
     final = record["final"]
     written = {
         "whole": record | {"network": "mine"},
         "stand_in": record | {"data_source": "synthetic"},
         "few": record | {"final": final | {"test_accuracy": 90.0, "correct": 9, "seen": 10}},
-        "held": record | {"final": {k: v for k, v in final.items() if "test" not in k} | {"holdout_accuracy": 86.72}},
+        "held": record
+        | {"final": {k: v for k, v in final.items() if "test" not in k} | {"holdout_accuracy": final["test_accuracy"]}},
         "config": {"run": {}, "sessions": []},
     }
     for name, content in written.items():
